@@ -1,0 +1,21 @@
+# Two commands do everything on a fresh machine: `make run` walks the whole way, `make test` checks it.
+PYTHON ?= python3
+BIN := .venv/bin
+
+run: .venv/ready
+	$(BIN)/natdeploy quickstart
+
+test: .venv/ready
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/pytest
+
+.venv/ready: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	touch $@
+
+clean:
+	rm -rf .venv quickstart
+
+.PHONY: run test clean

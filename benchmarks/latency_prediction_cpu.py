@@ -1,0 +1,106 @@
+"""Latency prediction on this machine's CPU: profile for some seconds, then measure unseen random subnets, each in two sittings.
+
+    python benchmarks/latency_prediction_cpu.py [--space ofa-mbv3-w1.0] [--resolutions 160 256] [--seconds 60] [--unseen 40]
+    [--out FOLDER]
+
+Prints the share within +-5 % and +-10 %, MAPE, rank correlations and interval coverage, beside baselines fitted on the same
+networks (MACs alone, depth alone, plain ridge) and beside the repeatability of the measurements themselves, which no predictor
+can beat. A rerun with the same --out goes on from what is there.
+"""
+
+import argparse
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+
+from nat_deploy.predictors.latency import (
+    BASELINES,
+    STATISTICS,
+    Scores,
+    fit_baseline,
+    make_card,
+    measured_index,
+    predictor_from_table,
+    score,
+)
+from nat_deploy.profiling import find_device, measure_architectures, profile
+from nat_deploy.spaces import make_space
+from profilers.settings import Settings
+
+_SITTING = 12
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--space", default="ofa-mbv3-w1.0")
+    parser.add_argument("--resolutions", type=int, nargs=2, default=(160, 256))
+    parser.add_argument("--seconds", type=float, default=60.0)
+    parser.add_argument("--unseen", type=int, default=40)
+    parser.add_argument("--every-nth-blocks", type=int, default=4)
+    parser.add_argument("--preset", default="fast", help="settings of the labels of the unseen networks")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--out", type=Path, default=None)
+    arguments = parser.parse_args()
+    out = arguments.out or Path(tempfile.mkdtemp(prefix="natdeploy-latency-"))
+    low, high = arguments.resolutions
+    space = make_space(arguments.space, resolutions=tuple(range(low, high + 1, 4)))
+    device = find_device("cpu")
+
+    started = time.perf_counter()
+    table = profile(
+        device,
+        space,
+        out_dir=out / "tables",
+        minutes=arguments.seconds / 60,
+        every_nth_blocks=arguments.every_nth_blocks,
+        seed=arguments.seed,
+    )
+    print(f"profiled in {time.perf_counter() - started:.0f} s", *make_card(space, table).lines(), sep="\n")
+
+    known = {entry.architecture for entry in table.networks}
+    sampled = (space.decode(genes) for genes in space.sample(np.random.default_rng((arguments.seed, 1)), 4 * arguments.unseen))
+    unseen = [arch for arch in dict.fromkeys(sampled) if arch not in known][: arguments.unseen]
+    settings = Settings.preset(arguments.preset)
+    sittings = [
+        [
+            measurement
+            for start in range(0, len(unseen), _SITTING)
+            for measurement in measure_architectures(
+                device,
+                space,
+                unseen[start : start + _SITTING],
+                work_dir=out / f"unseen-{sitting}-{start:03d}",
+                settings=settings,
+                seed=sitting,
+            )
+        ]
+        for sitting in range(2)
+    ]
+    genes = np.array([space.encode(arch) for arch in unseen])
+    index = measured_index(space, table)
+    fitted = np.array([index.space.encode(entry.architecture) for entry in table.networks])
+    for statistic in STATISTICS:
+        labels = np.array([[getattr(m, f"{statistic}_ms") for m in sitting] for sitting in sittings])
+        measured = labels.mean(axis=0)
+        print(f"\n{len(unseen)} unseen networks, {statistic}, {measured.min():.2f} to {measured.max():.2f} ms")
+        print(f"{'':24}{'+-5 %':>8}{'+-10 %':>8}{'MAPE':>8}{'tau':>7}{'rho':>7}{'in 95 %':>9}")
+        _show("natdeploy", score(predictor_from_table(space, table, statistic=statistic).predict(genes), measured))
+        latency_ms = np.array([entry.timing.value_ms(statistic) for entry in table.networks])
+        for name in reversed(BASELINES):
+            baseline = fit_baseline(name, index, fitted, latency_ms)
+            _show(name, score(baseline.predict(np.array([index.space.encode(arch) for arch in unseen])), measured))
+        _show("same net, two sittings", score(labels[0], labels[1]))
+
+
+def _show(name: str, scores: Scores) -> None:
+    coverage = "-" if scores.coverage is None else f"{100 * scores.coverage:.1f} %"
+    print(
+        f"{name:24}{100 * scores.within_5:6.1f} %{100 * scores.within_10:6.1f} %{100 * scores.mape:6.2f} %"
+        f"{scores.kendall_tau:7.3f}{scores.spearman:7.3f}{coverage:>9}"
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,34 @@
+"""Options that several commands share, and how their values are read."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from nat_deploy.errors import InputError
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
+DeviceName = Annotated[str, typer.Option("--device", help="Device: cpu, gpu, or a name in devices.toml.")]
+Subnet = Annotated[Path, typer.Argument(help="A subnet.json, or a file that NAT or Once-for-all published.")]
+
+
+def parse_resolutions(text: str | None) -> tuple[int, ...] | None:
+    """Read "32-64" (in steps of 8), "128-256:4" or "32,48,64".
+
+    Raises:
+        InputError: It is none of these.
+    """
+    if text is None:
+        return None
+    try:
+        if "-" in text:
+            span, _, step = text.partition(":")
+            first, last = (int(part) for part in span.split("-"))
+            sizes = range(first, last + 1, int(step or 8))
+        else:
+            sizes = sorted({int(part) for part in text.split(",")})
+    except ValueError:
+        sizes = []
+    if not sizes or sizes[0] < 32 or sizes[-1] > 1024:
+        raise InputError(f"resolutions must be image sizes of 32 to 1024 pixels, but they are '{text}'; write 32-64, 128-256:4 or 32,48,64")
+    return tuple(sizes)

@@ -1,0 +1,74 @@
+"""Where words go: answers to standard output, everything else to standard error."""
+
+import json
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+
+if TYPE_CHECKING:
+    from nat_deploy.profiling import ProfileProgress
+    from nat_deploy.search import SearchEvent
+
+
+def answer(text: str, document: Mapping[str, object], *, as_json: bool) -> None:
+    """Print the result of a command: for people, or as one JSON document and nothing else."""
+    print(json.dumps(document) if as_json else text)
+
+
+def tell(message: str) -> None:
+    """A message beside the result."""
+    print(message, file=sys.stderr, flush=True)
+
+
+@contextmanager
+def progress_bar() -> Iterator["ProgressBar"]:
+    """Progress on standard error; where that is not a terminal, a line when a step begins."""
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description:<34}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
+        yield ProgressBar(progress, plain=not console.is_terminal)
+
+
+class ProgressBar:
+    """One bar per step, made when the step is first told of."""
+
+    def __init__(self, progress: Progress, *, plain: bool) -> None:
+        self._progress = progress
+        self._plain = plain
+        self._tasks: dict[str, TaskID] = {}
+        self._iteration = 0
+        self._adaptations = 0
+
+    def update(self, step: str, done: int, total: int) -> None:
+        if step not in self._tasks:
+            self._tasks[step] = self._progress.add_task(step, total=total)
+            if self._plain:
+                tell(f"{step} ...")
+        self._progress.update(self._tasks[step], completed=done, total=total)
+
+    # What a search tells (`nat_deploy.walk.SearchListener`).
+
+    def on_decode(self, done: int, total: int) -> None:
+        self.update("reading images", done, total)
+
+    def on_profile(self, progress: "ProfileProgress") -> None:
+        self.update("measuring the device (% of time)", round(100 * progress.share), 100)
+
+    def on_train(self, done: int, total: int) -> None:
+        if done == 1:
+            self._adaptations += 1
+        self.update(f"adapting the supernet, {self._adaptations}", done, total)
+
+    def on_search(self, event: "SearchEvent") -> None:
+        if event.step == "adapt":
+            return  # `on_train` tells more
+        if event.step == "evaluate":
+            name = "evaluating the first networks" if event.iteration == 0 else f"evaluating, iteration {event.iteration}"
+            self.update(name, event.done, event.total)
+        elif event.step in ("evolve", "measure finalists", "check budgets"):
+            name = f"{event.step}, iteration {event.iteration}" if event.step == "evolve" else event.step
+            self.update(name, event.done, event.total)

@@ -1,0 +1,60 @@
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from nat_deploy.cli._options import DeviceName, Json, parse_resolutions
+
+
+def search(
+    latency_budget: Annotated[str | None, typer.Option(help="Largest latency of one batch, for example 20ms.")] = None,
+    budget: Annotated[list[str] | None, typer.Option(help="Another upper bound: macs=300M, params=5M, memory=4MB. Can be repeated.")] = None,
+    device: DeviceName = "cpu",
+    data: Annotated[str, typer.Option(help="Data set by name (digits, cifar10, ...), or a folder with one folder of images per class.")] = "digits",
+    supernet: Annotated[Path | None, typer.Option(help="Supernet file; by default the one that comes with natdeploy.")] = None,
+    resolutions: Annotated[str | None, typer.Option(help="Image sizes to choose from, for example 32-64; by default the supernet's.")] = None,
+    effort: Annotated[str, typer.Option(help="quick, normal or thorough.")] = "normal",
+    iterations: Annotated[int | None, typer.Option(min=0, help="Instead of the effort's.")] = None,
+    first_epochs: Annotated[float | None, typer.Option(min=0.01, help="Epochs of the first adaptation, instead of the effort's.")] = None,
+    further_epochs: Annotated[float | None, typer.Option(min=0.01, help="Epochs of each later adaptation, instead of the effort's.")] = None,
+    profile_minutes: Annotated[float, typer.Option(min=0.1, help="Time for a latency table, if there is none yet.")] = 2.0,
+    max_train: Annotated[int | None, typer.Option(min=2, help="Most training images to use.")] = None,
+    finalists: Annotated[int, typer.Option(min=1, help="Networks to measure and return.")] = 4,
+    seed: Annotated[int, typer.Option(help="Of all randomness.")] = 0,
+    out: Annotated[Path | None, typer.Option(help="Folder of the run; by default runs/DATE-TIME.")] = None,
+    resume: Annotated[Path | None, typer.Option(help="Continue the run in this folder; no other option is needed.")] = None,
+    json: Json = False,
+) -> None:
+    """Find the most accurate network within a latency budget, measured on the device."""
+    from nat_deploy.cli._answers import describe_answer, document_answer
+    from nat_deploy.cli._output import answer, progress_bar, tell
+    from nat_deploy.errors import InputError
+    from nat_deploy.walk import SearchRequest, load_request, search_network
+
+    if resume is not None:
+        request, run = load_request(resume), resume
+    else:
+        budgets = ([latency_budget] if latency_budget else []) + (budget or [])
+        if not budgets:
+            raise InputError("a search needs a budget, but none came; add for example --latency-budget 20ms")
+        request = SearchRequest(
+            budgets=tuple(budgets),
+            device=device,
+            data=data,
+            supernet=None if supernet is None else str(supernet),
+            resolutions=parse_resolutions(resolutions),
+            effort=effort,
+            iterations=iterations,
+            first_epochs=first_epochs,
+            further_epochs=further_epochs,
+            profile_minutes=profile_minutes,
+            max_train=max_train,
+            finalists=finalists,
+            seed=seed,
+        )
+        run = out or Path("runs") / datetime.now().strftime("%Y-%m-%d-%H%M%S")
+    tell(f"run folder {run}; if it is stopped: natdeploy search --resume {run}")
+    with progress_bar() as progress:
+        found = search_network(request, run, progress, resume=resume is not None)
+    answer(describe_answer(found), document_answer(found), as_json=json)

@@ -1,0 +1,23 @@
+"""Data sets: found, divided, decoded once, and turned into batches."""
+
+from nat_deploy.data.augmentation import Augmentation
+from nat_deploy.data.batches import Batch, batches, calibration_batches, normalise
+from nat_deploy.data.cache import Progress
+from nat_deploy.data.dataset import DataSplits, ImageSet, Normalisation, measure_normalisation
+from nat_deploy.data.load import load_data
+from nat_deploy.data.named import NAMES
+
+__all__ = [
+    "NAMES",
+    "Augmentation",
+    "Batch",
+    "DataSplits",
+    "ImageSet",
+    "Normalisation",
+    "Progress",
+    "batches",
+    "calibration_batches",
+    "load_data",
+    "measure_normalisation",
+    "normalise",
+]

@@ -1,0 +1,131 @@
+"""Whether an exported model computes what the network computes.
+
+Relative error is compared, not `allclose`: an untrained MobileNet gives logits of about 1e-10, and with an absolute tolerance
+anything agrees with them. For the same reason a network whose logits hardly differ is refused instead of compared.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nat_deploy.errors import ParityError
+from profilers.errors import ProfilerError
+from profilers.runtimes import open_runtime
+
+DEFAULT_TOLERANCE = 1e-4  # float32 of trained networks stays below 1e-5
+SPREAD_FLOOR = 1e-3
+
+Logits = NDArray[Any]  # float32 or float64
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ParityReport:
+    """How far the outputs of a model are from those of the network, over `num_images` images.
+
+    relative_error   ‖model - network‖ / ‖network‖ of the worst image
+    cosine           cosine between both outputs of the worst image
+    top1_agreement   share of images that both put into the same class
+    spread           standard deviation of the network's logits across images (mean over classes), and across classes (mean over
+                     images), the smaller of the two
+    """
+
+    num_images: int
+    images: str
+    runtime: str
+    relative_error: float
+    median_relative_error: float
+    cosine: float
+    top1_agreement: float
+    spread: float
+    tolerance: float
+
+
+def run_model(path: Path, images: NDArray[np.float32], *, runtime: str = "onnxruntime") -> NDArray[np.float32]:
+    """Logits (n, classes) that a runtime computes from images (n, 3, r, r), n at least 2.
+
+    The last image goes alone, which proves that the model's batch is free.
+
+    Raises:
+        ParityError: The runtime refuses the model.
+    """
+    logits = []
+    try:
+        for part in (images[:-1], images[-1:]):
+            with open_runtime(runtime).load(path, batch_size=len(part)) as session:
+                logits.append(session.infer({"images": part})["logits"])
+    except ProfilerError as error:
+        raise ParityError(
+            f"the exported model must run in {runtime}, but it does not ({error}); the export was not kept"
+        ) from error
+    return np.concatenate(logits)
+
+
+def compare(
+    actual: Logits,
+    expected: Logits,
+    *,
+    tolerance: float = DEFAULT_TOLERANCE,
+    images: str = "random",
+    runtime: str = "onnxruntime",
+) -> ParityReport:
+    """Compare logits of a model with those of the network, both (n, classes) with n of at least 2.
+
+    Args:
+        actual: What the model gave.
+        expected: What the network gave, best in float64.
+        tolerance: Largest relative error of an image.
+        images: What the images were, for people.
+        runtime: What ran the model, for people.
+
+    Raises:
+        ParityError: The network's logits hardly differ, or the model's are not finite, of another shape, or too far away.
+    """
+    if expected.ndim != 2 or len(expected) < 2:
+        raise ValueError(f"logits must be (n, classes) of at least 2 images, but are {expected.shape}")
+    spread = _check_alive(expected)
+    if actual.shape != expected.shape:
+        raise ParityError(
+            f"the model must give logits {expected.shape}, but gives {actual.shape}; the export is wrong and was not kept"
+        )
+    actual = actual.astype(np.float64)
+    errors = np.linalg.norm(actual - expected, axis=1) / np.linalg.norm(expected, axis=1)
+    agrees = errors <= tolerance  # false for NaN, as it must be
+    if not agrees.all():
+        raise ParityError(
+            f"the model must agree with the network to a relative error of {tolerance:g}, but {np.sum(~agrees)} of {len(errors)} "
+            f"images differ more (worst: {errors.max():.2g}); the export was not kept"
+        )
+    return ParityReport(
+        num_images=len(errors),
+        images=images,
+        runtime=runtime,
+        relative_error=float(errors.max()),
+        median_relative_error=float(np.median(errors)),
+        cosine=float(_cosines(actual, expected).min()),
+        top1_agreement=float(np.mean(actual.argmax(axis=1) == expected.argmax(axis=1))),
+        spread=spread,
+        tolerance=tolerance,
+    )
+
+
+def _check_alive(logits: Logits) -> float:
+    """The spread of logits that are worth comparing; otherwise `ParityError`."""
+    if not np.isfinite(logits).all():
+        raise ParityError("the network must give finite logits, but gives infinite ones or NaN; give trained weights")
+    spread = float(min(logits.std(axis=0).mean(), logits.std(axis=1).mean()))
+    floor = SPREAD_FLOOR * max(1.0, float(np.sqrt(np.mean(logits**2))))
+    if spread < floor:
+        raise ParityError(
+            f"the network's logits must differ between images and classes by at least {floor:.2g}, or comparing them is idle, "
+            f"but they differ by {spread:.2g}; give trained weights, or calibrate the batch norms with --calibrate DIR"
+        )
+    return spread
+
+
+def _cosines(actual: Logits, expected: Logits) -> Logits:
+    lengths = np.linalg.norm(actual, axis=1) * np.linalg.norm(expected, axis=1)
+    cosines: Logits = (actual * expected).sum(axis=1) / lengths
+    return cosines

@@ -1,0 +1,18 @@
+"""Blocks and networks as ONNX graphs, built directly. No torch in here."""
+
+from nat_deploy.onnx_graphs.block_graph import fold_batch_norm
+from nat_deploy.onnx_graphs.network import BATCH_AXIS, OPSET, build_graph, build_identity_graph
+from nat_deploy.onnx_graphs.random_weights import draw_weights
+from nat_deploy.onnx_graphs.weights import Weights, check_weights, weight_shapes
+
+__all__ = [
+    "BATCH_AXIS",
+    "OPSET",
+    "Weights",
+    "build_graph",
+    "build_identity_graph",
+    "check_weights",
+    "draw_weights",
+    "fold_batch_norm",
+    "weight_shapes",
+]

@@ -1,0 +1,142 @@
+"""Linear regression whose weights come in groups: how far the weights of a group may stray from zero is learned from the data.
+
+It is ridge regression with one strength per group, or, said the other way round, a Gaussian process with one linear kernel per
+group. The strengths and the noise are those under which the data are most likely (type II maximum likelihood; MacKay 1992,
+Rasmussen & Williams 2006, chapter 5), so there is nothing to tune. Rows that disagree with all others lose weight, as under a
+Student-t noise.
+
+Leave-one-out residuals cost nothing extra (Rasmussen & Williams, equations 5.10 to 5.12).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.linalg import cho_solve, cholesky, solve_triangular
+from scipy.optimize import minimize
+
+from nat_deploy.predictors.latency.prediction import FloatArray
+
+_LOG_SCALE_BOUNDS = (-9.0, 4.0)
+_LOG_NOISE_BOUNDS = (-7.5, 0.0)
+_FIRST_GROUP_LOG_SCALE, _OTHER_LOG_SCALE, _LOG_NOISE = 0.0, -2.0, -4.0
+# How far these logs may stray from where they start: keeps them finite where the data say nothing, and few rows from claiming no noise.
+_SCALE_PRIOR, _NOISE_PRIOR = 3.0, 1.0
+_OUTLIER = 2.5  # leave-one-out scores beyond this are outliers
+_ROBUST_PASSES = 8
+
+
+@dataclass(frozen=True, kw_only=True)
+class GroupedRidge:
+    """A fitted regression.
+
+    weights         shape `(p,)`
+    factor          shape `(p, p)` at most; `factor @ factor.T` is the posterior covariance of the weights
+    noise           standard deviation of the noise of each kind of row
+    targets         shape `(n,)`: what was fitted
+    loo_residuals   shape `(n,)`: target minus what the other rows predict
+    loo_std         shape `(n,)`: standard deviation of these, without the doubt cast on outliers
+    """
+
+    weights: FloatArray
+    factor: FloatArray
+    noise: FloatArray
+    targets: FloatArray
+    loo_residuals: FloatArray
+    loo_std: FloatArray
+
+
+def fit_grouped_ridge(
+    features: Sequence[FloatArray], targets: FloatArray, *, kinds: NDArray[np.int64], known_noise: FloatArray
+) -> GroupedRidge:
+    """Fit `targets = sum of features[g] @ weights[g] + noise`.
+
+    Args:
+        features: One array `(n, p_g)` per group, the first being the one expected to explain most.
+        targets: Shape `(n,)`, of the order of 1.
+        kinds: Shape `(n,)`: which noise level a row has, counted from 0; every level is learned.
+        known_noise: Shape `(n,)`: standard deviation of each row's own measurement, added to the learned level.
+    """
+    scales = [_scales(group) for group in features]
+    scaled = [group * scale for group, scale in zip(features, scales, strict=True)]
+    kernels = [group @ group.T for group in scaled]
+    doubt = np.ones(len(targets))
+    start = np.array([_FIRST_GROUP_LOG_SCALE, *[_OTHER_LOG_SCALE] * (len(kernels) - 1), *[_LOG_NOISE] * (int(kinds.max()) + 1)])
+    logs = start
+    for _ in range(_ROBUST_PASSES):
+        logs = _most_likely(logs, start, kernels, targets, kinds, known_noise, doubt)
+        noise = np.exp(logs[len(kernels) :])
+        variance = noise[kinds] ** 2 + known_noise**2
+        lower, alpha = _solve(logs, kernels, targets, variance * doubt)
+        precision = np.diag(cho_solve((lower, True), np.eye(len(targets))))
+        residuals = alpha / precision
+        loo_std = np.sqrt(np.maximum(1 / precision - variance * (doubt - 1), variance))
+        scores = np.abs(residuals) / loo_std
+        doubted = np.maximum(1, scores / _OUTLIER) ** 2
+        if np.allclose(doubted, doubt, rtol=0.2):
+            break
+        doubt = doubted
+    prior = np.concatenate([np.exp(log) * scale for log, scale in zip(logs, scales, strict=False)])
+    half = np.concatenate(features, axis=1) * prior  # (n, p): the prior covariance of the weights is the square of `prior`
+    return GroupedRidge(
+        weights=prior * (half.T @ alpha),
+        factor=_posterior_factor(half, lower, prior),
+        noise=noise,
+        targets=targets,
+        loo_residuals=residuals,
+        loo_std=loo_std,
+    )
+
+
+def _scales(group: FloatArray) -> FloatArray:
+    """One over the root mean square of each column where it is not zero; columns never seen get the middle of the others, so
+    that they are uncertain."""
+    seen = (group != 0).sum(axis=0)
+    size = np.sqrt((group**2).sum(axis=0) / np.maximum(seen, 1))
+    usual = np.median(size[seen > 0]) if seen.any() else 1.0
+    return np.asarray(1 / np.where(seen > 0, size, usual))
+
+
+def _solve(
+    logs: FloatArray, kernels: list[FloatArray], targets: FloatArray, variance: FloatArray
+) -> tuple[FloatArray, FloatArray]:
+    covariance = np.diag(variance + 1e-12)
+    for log, kernel in zip(logs, kernels, strict=False):
+        covariance += np.exp(2 * log) * kernel
+    lower = cholesky(covariance, lower=True)
+    return lower, cho_solve((lower, True), targets)
+
+
+def _most_likely(
+    logs: FloatArray,
+    centre: FloatArray,
+    kernels: list[FloatArray],
+    targets: FloatArray,
+    kinds: NDArray[np.int64],
+    known_noise: FloatArray,
+    doubt: FloatArray,
+) -> FloatArray:
+    """Log scales of the groups and log noise levels that make the data most likely."""
+    widths = np.array([_SCALE_PRIOR] * len(kernels) + [_NOISE_PRIOR] * (len(logs) - len(kernels)))
+    of_kind = [kinds == kind for kind in range(len(logs) - len(kernels))]
+
+    def loss(logs: FloatArray) -> tuple[float, FloatArray]:
+        noise = np.exp(2 * logs[len(kernels) :])
+        lower, alpha = _solve(logs, kernels, targets, (noise[kinds] + known_noise**2) * doubt)
+        slope = cho_solve((lower, True), np.eye(len(targets))) - np.outer(alpha, alpha)
+        gradient = [np.exp(2 * log) * np.vdot(slope, kernel) for log, kernel in zip(logs, kernels, strict=False)]
+        gradient += [level * (np.diag(slope) * doubt)[rows].sum() for level, rows in zip(noise, of_kind, strict=True)]
+        strayed = (logs - centre) / widths
+        value = 0.5 * targets @ alpha + np.log(np.diag(lower)).sum() + 0.5 * strayed @ strayed
+        return float(value), np.array(gradient) + strayed / widths
+
+    bounds = [_LOG_SCALE_BOUNDS] * len(kernels) + [_LOG_NOISE_BOUNDS] * len(of_kind)
+    return np.asarray(minimize(loss, logs, jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": 60, "ftol": 1e-7}).x)
+
+
+def _posterior_factor(half: FloatArray, lower: FloatArray, prior: FloatArray) -> FloatArray:
+    """A matrix whose square is `P - P X' C^-1 X P` with `P = diag(prior^2)`, by the eigenvectors of the part between."""
+    explained = solve_triangular(lower, half, lower=True)
+    values, vectors = np.linalg.eigh(np.eye(len(prior)) - explained.T @ explained)
+    return np.asarray(prior[:, None] * vectors * np.sqrt(np.maximum(values, 0)))

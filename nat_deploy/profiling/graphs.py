@@ -1,0 +1,60 @@
+"""ONNX files of what is to be measured, with random weights: latency does not depend on them."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import onnx
+
+from nat_deploy.files import writing_error
+from nat_deploy.onnx_graphs import build_graph, build_identity_graph
+from nat_deploy.profiling.choose import Sitting
+from nat_deploy.spaces import Architecture, Block, SearchSpace
+from profilers.job import ModelFile
+
+OVERHEAD_ID = "overhead"
+_OVERHEAD_SHAPE = (1,)
+
+
+def network_id(number: int) -> str:
+    """Id of the n-th network of a sitting."""
+    return f"network-{number:03d}"
+
+
+def block_id(number: int) -> str:
+    """Id of the n-th block of a sitting."""
+    return f"block-{number:03d}"
+
+
+def write_networks(
+    space: SearchSpace, architectures: Sequence[Architecture], folder: Path, *, batch_size: int, seed: int
+) -> list[ModelFile]:
+    """One ONNX file for each architecture; the same seed gives the same bytes."""
+    return [
+        _written(space.blocks(architecture), folder, network_id(number), batch_size, (seed, number))
+        for number, architecture in enumerate(architectures)
+    ]
+
+
+def write_sitting(space: SearchSpace, sitting: Sitting, folder: Path, *, batch_size: int, seed: int) -> list[ModelFile]:
+    """ONNX files of all graphs of a sitting."""
+    files = write_networks(space, sitting.networks, folder, batch_size=batch_size, seed=seed)
+    files += [
+        _written([block], folder, block_id(number), batch_size, (seed, number)) for number, block in enumerate(sitting.blocks)
+    ]
+    if sitting.with_overhead:
+        files.append(_saved(build_identity_graph(_OVERHEAD_SHAPE), folder, OVERHEAD_ID))
+    return files
+
+
+def _written(blocks: Sequence[Block], folder: Path, name: str, batch_size: int, seed: tuple[int, int]) -> ModelFile:
+    return _saved(build_graph(blocks, rng=np.random.default_rng(seed), batch_size=batch_size), folder, name)
+
+
+def _saved(model: onnx.ModelProto, folder: Path, name: str) -> ModelFile:
+    path = folder / f"{name}.onnx"
+    try:
+        path.write_bytes(model.SerializeToString(deterministic=True))  # read once and thrown away: it need not survive a crash
+    except OSError as error:
+        raise writing_error(path, error) from error
+    return ModelFile(id=name, path=path)

@@ -1,0 +1,42 @@
+"""The report as Markdown: for pull requests, issues and notes."""
+
+import html
+from collections.abc import Mapping
+from pathlib import Path
+
+from nat_deploy.files import write_atomically
+from nat_deploy.report.reading import RunReading, read_run
+from nat_deploy.report.tables import Table, all_tables
+from nat_deploy.search import LatencySource
+
+
+def write_markdown(run: Path, out: Path | None = None, *, latency_predictors: Mapping[str, LatencySource] | None = None) -> Path:
+    """Write the tables of a run as Markdown, by default to `report.md` in its folder; returns the file.
+
+    Raises:
+        MissingError: There is no run.
+        FileFormatError: A file of the run is broken.
+        InputError, WorkError: The file cannot be written.
+    """
+    path = out or run / "report.md"
+    write_atomically(path, run_markdown(read_run(run, latency_predictors=latency_predictors)))
+    return path
+
+
+def run_markdown(run: RunReading) -> str:
+    notes = "".join(f"- {_plain(note)}\n" for note in run.notes())
+    parts = [f"# Search {_plain(run.path.name)}\n", notes, *(_section(table) for table in all_tables(run))]
+    return "\n".join(part for part in parts if part)
+
+
+def _section(table: Table) -> str:
+    if not table.rows:
+        return f"## {table.title}\n\n{table.empty}\n"
+    lines = [table.header, ("---",) * len(table.header), *(tuple(map(_plain, row)) for row in table.rows)]
+    return f"## {table.title}\n\n" + "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def _plain(text: str) -> str:
+    """Text that Markdown, and HTML in Markdown, take for nothing else."""
+    escaped = "".join(f"\\{letter}" if letter in "\\`*_[]|#!" else letter for letter in " ".join(text.split()))
+    return html.escape(escaped, quote=False)

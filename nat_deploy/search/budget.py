@@ -1,0 +1,106 @@
+"""Upper bounds on objectives, as a person writes them, and the least that a space can do."""
+
+import math
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nat_deploy.errors import InputError
+from nat_deploy.search.objective import COUNTED, LATENCY, make_objective
+from nat_deploy.spaces import Genes, SearchSpace
+
+_FACTORS = {
+    "ms": {"us": 1e-3, "ms": 1.0, "s": 1e3},
+    "count": {"": 1.0, "k": 1e3, "m": 1e6, "g": 1e9},
+    "bytes": {"b": 1.0, "kb": 1e3, "mb": 1e6, "gb": 1e9, "kib": 2.0**10, "mib": 2.0**20, "gib": 2.0**30},
+}
+_SHORT_NAMES = {"latency": LATENCY, "params": "num_params", "memory": "peak_activation_bytes"}
+_FORM = re.compile(r"\s*(?:(?P<name>[^=\s]+)\s*=)?\s*(?P<number>\d+(?:\.\d*)?|\.\d+)\s*(?P<unit>[A-Za-z]*)\s*")
+_EXAMPLES = "for example 20ms, latency=20ms, macs=300M, params=5M or memory=4MB"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Budget:
+    """`objective` must not exceed `upper`, in the objective's unit."""
+
+    objective: str
+    upper: float
+
+    def __post_init__(self) -> None:
+        _check_cost(self.objective)
+        if not (math.isfinite(self.upper) and self.upper > 0):
+            raise InputError(
+                f"a budget must be a positive number, but {self.objective} is bound by {self.upper}; give {_EXAMPLES}"
+            )
+
+    def __str__(self) -> str:
+        return f"{self.objective} <= {self.upper:.10g}"
+
+
+def parse_budget(text: str) -> Budget:
+    """Read "20ms" (a latency), "latency=20ms", "latency@jetson=20ms", "macs=300M", "params=5M", "memory=4MB".
+
+    Raises:
+        InputError: The text is no budget, or its unit does not fit.
+    """
+    found = _FORM.fullmatch(text)
+    if found is None:
+        raise InputError(f"budget must be a number with a unit, but it is '{text}'; write {_EXAMPLES}")
+    short, at, device = (found["name"] or "latency").partition("@")
+    name = _SHORT_NAMES.get(short, short) + at + device
+    _check_cost(name)
+    units = _FACTORS["count" if name in COUNTED else "ms"]
+    if name == "peak_activation_bytes":
+        units = _FACTORS["bytes"]
+    if found["unit"].lower() not in units:
+        allowed = ", ".join(unit or "none" for unit in units)
+        raise InputError(
+            f"unit of budget '{text}' must be one of {allowed}, but it is '{found['unit'] or 'none'}'; write {_EXAMPLES}"
+        )
+    return Budget(objective=name, upper=float(found["number"]) * units[found["unit"].lower()])
+
+
+def _check_cost(objective: str) -> None:
+    if make_objective(objective).source == "evaluated":
+        raise InputError(f"a budget must bound a cost, but it bounds '{objective}'; give {_EXAMPLES}")
+
+
+def find_smallest(
+    space: SearchSpace, cost: Callable[[Genes], NDArray[np.float64]], rng: np.random.Generator, *, num_starts: int = 4
+) -> tuple[Genes, float]:
+    """The architecture of the lowest cost that greedy descent finds, shape `(1, num_genes)`, and its cost.
+
+    Starts from the smallest architecture and a few random ones; each step tries every value of every gene and takes the best
+    change, until none helps. For a cost that is a sum over layers this is the minimum.
+    """
+    starts = np.concatenate([space.encode(space.smallest())[None], space.sample(rng, num_starts - 1)])
+    ends = [_descend(space, cost, start[None]) for start in starts]
+    return min(ends, key=lambda end: end[1])
+
+
+def _descend(space: SearchSpace, cost: Callable[[Genes], NDArray[np.float64]], genes: Genes) -> tuple[Genes, float]:
+    value = float(cost(genes)[0])
+    while True:
+        neighbours = _neighbours(space, genes[0])
+        if not len(neighbours):
+            return genes, value
+        costs = cost(neighbours)
+        best = int(costs.argmin())
+        if not costs[best] < value:
+            return genes, value
+        genes, value = neighbours[best : best + 1], float(costs[best])
+
+
+def _neighbours(space: SearchSpace, genes: NDArray[np.int64]) -> Genes:
+    """All architectures that differ in one gene string position, in canonical form, without `genes` itself."""
+    rows = []
+    for position, (low, high) in enumerate(zip(space.gene_lower, space.gene_upper, strict=True)):
+        changed = np.repeat(genes[None], high - low + 1, axis=0)
+        changed[:, position] = np.arange(low, high + 1)
+        rows.append(changed)
+    candidates: Genes = np.unique(space.repair(np.concatenate(rows)), axis=0)
+    changed_rows: Genes = candidates[(candidates != genes).any(axis=1)]
+    return changed_rows

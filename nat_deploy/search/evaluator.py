@@ -1,0 +1,36 @@
+"""The seam to the supernet: whatever can tell errors of architectures and adapt its weights to a distribution of them."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nat_deploy.search.distribution import ArchitectureDistribution
+from nat_deploy.spaces import Architecture
+
+
+class Evaluator(Protocol):
+    """A supernet with its data. For a resumed search to give the same result, its answers depend on the weights and the arguments alone."""
+
+    @property
+    def version(self) -> int:
+        """Age of the weights: 0 when constructed, one more after each `adapt`, restored by `load`."""
+        ...
+
+    def evaluate(self, architectures: Sequence[Architecture]) -> NDArray[np.float64]:
+        """Top-1 error in percent on the validation images, shape `(n,)`; the answer for one architecture does not depend on the others."""
+        ...
+
+    def adapt(self, distribution: ArchitectureDistribution, rng: np.random.Generator) -> None:
+        """Train the weights on architectures drawn from `distribution`; all randomness comes from `rng`."""
+        ...
+
+    def save(self, path: Path) -> None:
+        """Write weights and version to one new file."""
+        ...
+
+    def load(self, path: Path) -> None:
+        """Restore what `save` wrote."""
+        ...

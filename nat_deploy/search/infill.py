@@ -1,0 +1,31 @@
+"""Which candidates of the surrogate's front are worth a true evaluation."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nat_deploy.search.archive import Evaluations, not_among
+from nat_deploy.search.survival import survive_aimed
+
+
+def choose_infill(
+    candidates: Evaluations,
+    violation: NDArray[np.float64],
+    archive: Evaluations,
+    count: int,
+    rng: np.random.Generator,
+    *,
+    aimed_share: float = 0.0,
+) -> Evaluations:
+    """At most `count` candidates that are not in the archive, by the survival rule of the archive.
+
+    Args:
+        candidates: Predicted, of the archive's supernet version, the error as first objective.
+        violation: How far each candidate is over its budgets, shape `(n,)`.
+        archive: What was evaluated already.
+        count: Candidates wanted.
+        rng: Breaks ties.
+        aimed_share: Share of them that are the most accurate within the budgets; the others are spread over the front.
+    """
+    new = not_among(candidates.genes, archive.genes)
+    pool = candidates.take(new)
+    return pool.take(survive_aimed(pool.values, violation[new], count, rng, aimed_share=aimed_share))

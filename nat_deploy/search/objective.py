@@ -1,0 +1,43 @@
+"""What a search makes small. Every objective is minimised; accuracy enters as top-1 error."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from nat_deploy.errors import InputError
+
+ObjectiveSource = Literal["evaluated", "latency", "counted"]
+
+ERROR = "error_percent"
+LATENCY = "latency_ms"
+COUNTED = {"macs": "MACs", "num_params": "parameters", "peak_activation_bytes": "bytes"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Objective:
+    """A quantity to minimise.
+
+    name      "error_percent", "latency_ms" or "latency_ms@DEVICE", "macs", "num_params", "peak_activation_bytes"
+    unit      of its values
+    source    how it is obtained: "evaluated" with supernet weights (predicted by a surrogate while searching), "latency"
+              (predicted from a latency table while searching, measured for finalists), or "counted" exactly
+    """
+
+    name: str
+    unit: str
+    source: ObjectiveSource
+
+
+def make_objective(name: str) -> Objective:
+    """The objective of that name.
+
+    Raises:
+        InputError: There is none.
+    """
+    if name == ERROR:
+        return Objective(name=name, unit="%", source="evaluated")
+    if name == LATENCY or (name.startswith(f"{LATENCY}@") and name != f"{LATENCY}@"):
+        return Objective(name=name, unit="ms", source="latency")
+    if name in COUNTED:
+        return Objective(name=name, unit=COUNTED[name], source="counted")
+    allowed = ", ".join([ERROR, LATENCY, f"{LATENCY}@DEVICE", *COUNTED])
+    raise InputError(f"objective must be one of {allowed}, but it is '{name}'; choose one of these")

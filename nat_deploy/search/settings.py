@@ -1,0 +1,89 @@
+"""What a search is asked to do."""
+
+from dataclasses import dataclass
+
+from pydantic import ConfigDict
+
+from nat_deploy.errors import InputError
+from nat_deploy.predictors.accuracy import ACCURACY_METHODS, AccuracyMethod
+from nat_deploy.search.budget import Budget
+from nat_deploy.search.distribution import Adaptation
+from nat_deploy.search.objective import ERROR, LATENCY, make_objective
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SearchSettings:
+    """Sizes are numbers of architectures; the defaults are NAT's.
+
+    objectives          names, the error first
+    budgets             upper bounds, on costs that may or may not be objectives
+    seed                all randomness of the search comes from it
+    initial_size        evaluated before the first iteration, both extremes of the space among them
+    archive_size        kept by survival; all of them are evaluated again after each adaptation, so this decides what an iteration
+                        costs
+    iterations          rounds of surrogate, evolution, infill, adaptation, evaluation
+    new_per_iteration   candidates that join the archive in each
+    population_size, generations    of the evolution on predictions
+    surrogates          methods compared by cross-validation in each iteration
+    adapt               whether the supernet's weights are adapted before each evaluation
+    adaptation          distribution of the architectures it is adapted on
+    evaluation_batch    architectures given to the evaluator at once; finished batches survive a kill
+    finalists           networks measured on the device and returned
+    anchor_measurements networks measured near each latency budget before the search, to see whether the predictor still holds
+    finalist_rounds     rounds of measuring and replacing those over the budget
+    """
+
+    __pydantic_config__ = ConfigDict(extra="forbid")
+
+    objectives: tuple[str, ...] = (ERROR, LATENCY, "macs", "num_params")
+    budgets: tuple[Budget, ...] = ()
+    seed: int = 0
+    initial_size: int = 100
+    archive_size: int = 300
+    iterations: int = 30
+    new_per_iteration: int = 25
+    population_size: int = 100
+    generations: int = 100
+    surrogates: tuple[AccuracyMethod, ...] = ACCURACY_METHODS
+    adapt: bool = True
+    adaptation: Adaptation = "members"
+    evaluation_batch: int = 8
+    finalists: int = 4
+    anchor_measurements: int = 4
+    finalist_rounds: int = 8
+
+    def __post_init__(self) -> None:
+        for name in self.objectives:
+            make_objective(name)
+        if len(self.objectives) < 2 or self.objectives[0] != ERROR or len(set(self.objectives)) < len(self.objectives):
+            raise InputError(
+                f"objectives must be {ERROR} and then at least one other, each once, but they are {', '.join(self.objectives)}"
+            )
+        bounded = [budget.objective for budget in self.budgets]
+        if len(set(bounded)) < len(bounded):
+            raise InputError(
+                f"each objective may have one budget, but the budgets are {', '.join(map(str, self.budgets))}; remove one"
+            )
+        least = {
+            "seed": 0,
+            "initial_size": 4,
+            "iterations": 0,
+            "new_per_iteration": 1,
+            "population_size": max(4, len(self.objectives)),
+            "generations": 1,
+            "evaluation_batch": 1,
+            "finalists": 1,
+            "anchor_measurements": 0,
+            "finalist_rounds": 1,
+        }
+        for name, low in least.items():
+            if getattr(self, name) < low:
+                raise InputError(f"{name} of a search must be at least {low}, but it is {getattr(self, name)}")
+        if self.archive_size < self.initial_size:
+            raise InputError(f"archive_size must be at least initial_size, {self.initial_size}, but it is {self.archive_size}")
+        if self.new_per_iteration >= self.archive_size:
+            raise InputError(
+                f"new_per_iteration must be less than archive_size, {self.archive_size}, but it is {self.new_per_iteration}"
+            )
+        if not self.surrogates:
+            raise InputError(f"surrogates must name at least one of {', '.join(ACCURACY_METHODS)}, but there is none")

@@ -1,0 +1,70 @@
+"""Who stays: environmental selection of NSGA-II (two objectives) and NSGA-III (more), applied to any pool."""
+
+from functools import cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+_NUM_DIRECTIONS = 50  # whatever the number of survivors: spreading energy directions costs about a second, once per number
+
+
+@cache
+def reference_directions(num_objectives: int, count: int) -> NDArray[np.float64]:
+    """About evenly spread directions in the unit simplex, shape `(count, num_objectives)`: Riesz s-energy for three and more objectives.
+
+    Source: Blank, Deb et al., Generating Well-Spaced Points on a Unit Simplex (IEEE TEVC 2021).
+    """
+    if num_objectives == 1:
+        return np.ones((1, 1))
+    if num_objectives == 2:
+        steps = np.linspace(0.0, 1.0, count)
+        return np.stack([steps, 1.0 - steps], axis=1)
+    from pymoo.util.ref_dirs import get_reference_directions
+
+    return np.asarray(get_reference_directions("energy", num_objectives, max(count, num_objectives), seed=1))
+
+
+def survive(
+    values: NDArray[np.float64], violation: NDArray[np.float64], count: int, rng: np.random.Generator
+) -> NDArray[np.int64]:
+    """Choose `count` rows by reference-direction survival.
+
+    Args:
+        values: Objectives, minimised, shape `(n, m)`.
+        violation: How far each row is over its budgets, 0 if within, shape `(n,)`. Rows within the budgets go first.
+        count: Rows wanted; all are returned if there are no more.
+        rng: Breaks ties.
+
+    Returns:
+        Rising row numbers, shape `(min(n, count),)`.
+    """
+    if len(values) <= count:
+        return np.arange(len(values))
+    from pymoo.algorithms.moo.nsga3 import ReferenceDirectionSurvival
+    from pymoo.core.population import Population
+    from pymoo.core.problem import Problem
+
+    pool = Population.new(F=values, G=violation[:, None])
+    directions = reference_directions(values.shape[1], _NUM_DIRECTIONS)
+    problem = Problem(n_var=1, n_obj=values.shape[1], n_ieq_constr=1)
+    rows = ReferenceDirectionSurvival(directions).do(problem, pool, n_survive=count, return_indices=True, random_state=rng)
+    return np.sort(np.array(rows, dtype=np.int64))
+
+
+def survive_aimed(
+    values: NDArray[np.float64], violation: NDArray[np.float64], count: int, rng: np.random.Generator, *, aimed_share: float
+) -> NDArray[np.int64]:
+    """Choose `count` rows: a share of them by the first objective alone, the others by reference-direction survival.
+
+    Under a budget the answer is one corner of the front: the most accurate network that just fits. Survival for the whole front would
+    leave few rows there, and may drop the best.
+
+    Args:
+        values, violation, count, rng: As for `survive`.
+        aimed_share: From 0 to 1, of `count`; those rows are the best in the first objective among those within the budgets.
+    """
+    by_aim = np.lexsort((values[:, 0], violation))
+    aimed = by_aim[: int(aimed_share * min(count, len(values)))]
+    others = np.setdiff1d(np.arange(len(values)), aimed)
+    spread = others[survive(values[others], violation[others], count - len(aimed), rng)]
+    return np.sort(np.concatenate([aimed, spread]))

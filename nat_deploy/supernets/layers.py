@@ -1,0 +1,160 @@
+"""The modules that blocks are made of, for subnets and supernets alike.
+
+Axes: N images, C channels, H height, W width, F features.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from nat_deploy.spaces.block import BATCH_NORM_EPS, Activation, Block
+
+BATCH_NORM_MOMENTUM = 0.1
+
+
+class BatchNorm(nn.Module):
+    """Batch norm over the first channels that come: an input of `C` channels uses and updates the first `C` entries."""
+
+    weight: nn.Parameter
+    bias: nn.Parameter
+    running_mean: Tensor
+    running_var: Tensor
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(channels))
+        self.bias = nn.Parameter(torch.zeros(channels))
+        self.register_buffer("running_mean", torch.zeros(channels))
+        self.register_buffer("running_var", torch.ones(channels))
+
+    def forward(self, x_NCHW: Tensor) -> Tensor:
+        channels = x_NCHW.shape[1]
+        return F.batch_norm(
+            x_NCHW,
+            self.running_mean[:channels],
+            self.running_var[:channels],
+            self.weight[:channels],
+            self.bias[:channels],
+            self.training,
+            BATCH_NORM_MOMENTUM,
+            BATCH_NORM_EPS,
+        )
+
+
+def activate(x: Tensor, activation: Activation) -> Tensor:
+    match activation:
+        case "relu":
+            return F.relu(x, inplace=True)
+        case "relu6":
+            return F.relu6(x, inplace=True)
+        case "hswish":
+            return F.hardswish(x)
+        case "none":
+            return x
+
+
+class Conv(nn.Module):
+    """Convolution, batch norm, activation."""
+
+    def __init__(self, block: Block) -> None:
+        super().__init__()
+        self.block = block
+        self.conv = nn.Conv2d(
+            block.in_channels, block.out_channels, block.kernel_size, block.stride, block.kernel_size // 2, bias=False
+        )
+        self.bn = BatchNorm(block.out_channels)
+
+    def forward(self, x_NCHW: Tensor) -> Tensor:
+        return activate(self.bn(self.conv(x_NCHW)), self.block.activation)
+
+
+class Pool(nn.Module):
+    """Mean over height and width: (N, C, H, W) to (N, C)."""
+
+    def forward(self, x_NCHW: Tensor) -> Tensor:
+        return x_NCHW.mean((2, 3))
+
+
+class Linear(nn.Module):
+    """Fully connected layer and activation: (N, F) to (N, F)."""
+
+    def __init__(self, block: Block) -> None:
+        super().__init__()
+        self.block = block
+        self.linear = nn.Linear(block.in_channels, block.out_channels, bias=block.bias)
+
+    def forward(self, x_NF: Tensor) -> Tensor:
+        return activate(self.linear(x_NF), self.block.activation)
+
+
+class MBConv(nn.Module):
+    """Inverted bottleneck: [expansion], depthwise, [squeeze-excite], projection, [shortcut].
+
+    `run` computes with the first `mid_channels` of every tensor, so that a supernet's layer can be any of its subnets' layers.
+    """
+
+    def __init__(self, block: Block) -> None:
+        super().__init__()
+        self.block = block
+        mid = block.mid_channels
+        if block.expanded:
+            self.expansion = nn.Conv2d(block.in_channels, mid, 1, bias=False)
+            self.expansion_bn = BatchNorm(mid)
+        self.depthwise = nn.Conv2d(mid, mid, block.kernel_size, block.stride, block.kernel_size // 2, groups=mid, bias=False)
+        self.depthwise_bn = BatchNorm(mid)
+        if block.se_channels:
+            self.se_reduce = nn.Conv2d(mid, block.se_channels, 1)
+            self.se_expand = nn.Conv2d(block.se_channels, mid, 1)
+        self.projection = nn.Conv2d(mid, block.out_channels, 1, bias=False)
+        self.projection_bn = BatchNorm(block.out_channels)
+
+    def forward(self, x_NCHW: Tensor) -> Tensor:
+        return self.run(x_NCHW, self.depthwise.weight, self.block.mid_channels, self.block.se_channels)
+
+    def run(self, x_NCHW: Tensor, depthwise: Tensor, mid: int, se: int) -> Tensor:
+        """The block with `mid` channels inside, `se` in its squeeze-excite, and `depthwise` filters of shape (mid, 1, k, k)."""
+        y = x_NCHW
+        if self.block.expanded:
+            y = activate(self.expansion_bn(F.conv2d(y, self.expansion.weight[:mid])), self.block.activation)
+        kernel = depthwise.shape[-1]
+        y = F.conv2d(y, depthwise, stride=self.block.stride, padding=kernel // 2, groups=mid)
+        y = activate(self.depthwise_bn(y), self.block.activation)
+        if se:
+            y = y * self._squeeze_excite(y, mid, se)
+        y = self.projection_bn(F.conv2d(y, self.projection.weight[:, :mid]))
+        return torch.add(y, x_NCHW) if self.block.shortcut else y
+
+    def _squeeze_excite(self, y_NCHW: Tensor, mid: int, se: int) -> Tensor:
+        gate = y_NCHW.mean((2, 3), keepdim=True)
+        gate = F.relu(F.conv2d(gate, self.se_reduce.weight[:se, :mid], self.se_reduce.bias[:se]))  # type: ignore[index]
+        return F.hardsigmoid(F.conv2d(gate, self.se_expand.weight[:mid, :se], self.se_expand.bias[:mid]))  # type: ignore[index]
+
+
+def make_layer(block: Block) -> nn.Module:
+    """The plain module of one block."""
+    match block.kind:
+        case "conv":
+            return Conv(block)
+        case "mbconv":
+            return MBConv(block)
+        case "pool":
+            return Pool()
+        case "linear":
+            return Linear(block)
+
+
+def initialise(module: nn.Module, generator: torch.Generator | None = None) -> None:
+    """He fan-out for convolutions, uniform ±1/sqrt(fan_in) for linear layers, as Once-for-all trains ("he_fout").
+
+    Blocks with a shortcut start as the identity (Goyal et al., arXiv 1706.02677, section 5.1): in our runs the first epochs then learn much faster.
+    """
+    for layer in module.modules():
+        if isinstance(layer, nn.Conv2d):
+            fan_out = layer.weight.shape[0] // layer.groups * layer.weight[0, 0].numel()
+            nn.init.normal_(layer.weight, 0.0, (2.0 / fan_out) ** 0.5, generator=generator)
+        elif isinstance(layer, nn.Linear):
+            nn.init.uniform_(layer.weight, -(layer.in_features**-0.5), layer.in_features**-0.5, generator=generator)
+        if isinstance(layer, nn.Conv2d | nn.Linear) and layer.bias is not None:
+            nn.init.zeros_(layer.bias)
+        if isinstance(layer, MBConv) and layer.block.shortcut:
+            nn.init.zeros_(layer.projection_bn.weight)

@@ -1,0 +1,89 @@
+"""Adapting a supernet to a data set, on the architectures that a search cares about.
+
+Source: Neural Architecture Transfer (Lu et al., arXiv 2005.05859), section on supernet adaptation. New here: the largest subnet teaches the sampled ones
+in place, which small data sets need.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import torch
+
+from nat_deploy.data import DataSplits, ImageSet, batches
+from nat_deploy.spaces import Genes
+from nat_deploy.supernets import OfaMobileNetV3Supernet
+from nat_deploy.training.optimiser import OptimiserName, cosine_with_warmup, make_optimiser, set_learning_rate
+from nat_deploy.training.step import StepSettings, train_step
+
+OnStep = Callable[[int, int], None]
+
+
+class GeneSampler(Protocol):
+    """Anything that draws gene strings."""
+
+    def sample(self, rng: np.random.Generator, count: int) -> Genes:
+        """Canonical gene strings, shape `(count, num_genes)`."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AdaptationSettings:
+    """One adaptation; its learning rate warms up over a tenth of the steps and falls to zero.
+
+    num_sampled  subnets per step beside the largest, at least 1
+    """
+
+    epochs: float = 5.0
+    batch_size: int = 64
+    optimiser: OptimiserName = "adamw"
+    learning_rate: float = 1e-3
+    weight_decay: float = 0.02
+    num_sampled: int = 1
+    step: StepSettings = StepSettings()
+
+
+def adapt_supernet(
+    supernet: OfaMobileNetV3Supernet,
+    data: DataSplits,
+    distribution: GeneSampler,
+    settings: AdaptationSettings,
+    rng: np.random.Generator,
+    on_step: OnStep = lambda done, total: None,
+) -> None:
+    """Train `supernet` in place; each batch has the resolution of the first architecture that is drawn for it.
+
+    Args:
+        distribution: Draws architectures of the supernet's space.
+        rng: All randomness of the training comes from it.
+        on_step: Called after each step with the number done and the number of all.
+    """
+    generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
+    device = next(supernet.parameters()).device
+    steps_per_epoch = max(1, len(data.train) // settings.batch_size)
+    num_steps = max(1, math.ceil(settings.epochs * steps_per_epoch))
+    optimiser = make_optimiser(
+        settings.optimiser, supernet, learning_rate=settings.learning_rate, weight_decay=settings.weight_decay
+    )
+    largest = supernet.space.largest()
+    supernet.train()
+    for step in range(num_steps):
+        if step % steps_per_epoch == 0:
+            parts = torch.split(torch.randperm(len(data.train), generator=generator), settings.batch_size)
+        sampled = [supernet.space.decode(genes) for genes in distribution.sample(rng, settings.num_sampled)]
+        images, labels = next(
+            batches(
+                data.train.subset(parts[step % steps_per_epoch].to(data.train.images.device)),
+                batch_size=settings.batch_size,
+                resolution=sampled[0].resolution,
+                generator=generator,
+                augmentation=data.augmentation,
+                device=device,
+            )
+        )
+        set_learning_rate(optimiser, settings.learning_rate * cosine_with_warmup(step, num_steps, math.ceil(num_steps / 10)))
+        train_step(supernet, images, labels, [largest, *sampled], optimiser, settings.step)
+        on_step(step + 1, num_steps)
+

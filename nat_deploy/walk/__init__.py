@@ -1,0 +1,28 @@
+"""The walk from a data set to a measured network, as functions: what the commands do, without a terminal."""
+
+from nat_deploy.walk.benchmark import BenchmarkResult, benchmark_file
+from nat_deploy.walk.describe import Description, describe_subnet
+from nat_deploy.walk.effort import EFFORTS, Effort, EffortName
+from nat_deploy.walk.latency import LatencyModel, get_latency_model
+from nat_deploy.walk.request import SearchRequest, load_request, save_request
+from nat_deploy.walk.search import SearchAnswer, SearchListener, search_network
+from nat_deploy.walk.shipped import shipped_supernet
+
+__all__ = [
+    "EFFORTS",
+    "BenchmarkResult",
+    "Description",
+    "Effort",
+    "EffortName",
+    "LatencyModel",
+    "SearchAnswer",
+    "SearchListener",
+    "SearchRequest",
+    "benchmark_file",
+    "describe_subnet",
+    "get_latency_model",
+    "load_request",
+    "save_request",
+    "search_network",
+    "shipped_supernet",
+]

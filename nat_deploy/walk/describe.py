@@ -1,0 +1,93 @@
+"""Describe: what a subnet costs, counted, and on a device predicted."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from nat_deploy.errors import MissingError
+from nat_deploy.predictors.latency import predictor_from_table
+from nat_deploy.profiling import find_device, find_table
+from nat_deploy.spaces import Architecture, Block, count_macs, count_params
+from nat_deploy.spaces.subnet_file import SubnetFile, load_subnet
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BlockCosts:
+    """One block and what it costs."""
+
+    block: Block
+    macs: int
+    num_params: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PredictedLatency:
+    """Latency in ms of one batch, with the interval of 95 of 100 networks; `is_outside` says that the predictor has not seen the like."""
+
+    value_ms: float
+    low_ms: float
+    high_ms: float
+    target: str
+    is_outside: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Description:
+    """A subnet in numbers."""
+
+    architecture: Architecture
+    num_classes: int
+    macs: int
+    num_params: int
+    peak_activation_bytes: int
+    blocks: tuple[BlockCosts, ...]
+    latency: PredictedLatency | None
+
+
+def describe_subnet(path: Path, *, device: str | None = None) -> Description:
+    """Count the costs of a `subnet.json`, or of a file that NAT or Once-for-all published; predict its latency on a device.
+
+    Raises:
+        MissingError: There is no such file, or no latency table of the device.
+        InputError: The file or the device cannot be used.
+    """
+    subnet = load_subnet(path)
+    space, architecture = subnet.space, subnet.architecture
+    counts = space.count(space.encode(architecture)[None])
+    return Description(
+        architecture=architecture,
+        num_classes=subnet.num_classes,
+        macs=int(counts.macs[0]),
+        num_params=int(counts.num_params[0]),
+        peak_activation_bytes=int(counts.peak_activation_bytes[0]),
+        blocks=tuple(
+            BlockCosts(block=block, macs=count_macs(block), num_params=count_params(block)) for block in space.blocks(architecture)
+        ),
+        latency=None if device is None else predict_latency(subnet, device),
+    )
+
+
+def predict_latency(subnet: SubnetFile, device_name: str, tables: Path | None = None) -> PredictedLatency:
+    """Predict from the table of the device and the subnet's space; `tables` is a run folder that may hold one.
+
+    Raises:
+        MissingError: There is no such table.
+    """
+    device, space = find_device(device_name), subnet.space
+    table = find_table(device, space.name, run_folder=tables)
+    if table is None:
+        raise MissingError(
+            f"predicting needs a latency table of '{space.name}' on '{device_name}', but there is none; "
+            f"make one with: natdeploy profile --device {device_name} --space {space.name}"
+        )
+    predictor = predictor_from_table(space, table)
+    genes = space.encode(subnet.architecture)[None]
+    prediction = predictor.predict(genes)
+    return PredictedLatency(
+        value_ms=float(prediction.value[0]),
+        low_ms=float(prediction.low[0]),
+        high_ms=float(prediction.high[0]),
+        target=table.target.key,
+        is_outside=bool(np.asarray(predictor.is_outside(genes))[0]),
+    )

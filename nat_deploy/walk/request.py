@@ -1,0 +1,77 @@
+"""What was asked of a search, kept in the run folder so that `--resume RUN` needs nothing else."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass as checked
+
+from nat_deploy.errors import FileFormatError
+from nat_deploy.files import read_json_document, write_atomically
+
+FORMAT = 1
+_FILE = "request.json"
+
+
+@checked(frozen=True, slots=True, kw_only=True, config=ConfigDict(extra="forbid"))
+class SearchRequest:
+    """A search in the user's words.
+
+    budgets          upper bounds as text: "20ms", "macs=300M"
+    device           name of the device whose latency counts
+    data             name of a data set, or a folder of images
+    supernet         file; None is the shipped one
+    resolutions      image sizes to choose from; None are those of the supernet
+    effort           name of a preset
+    iterations, first_epochs, further_epochs    instead of the preset's
+    profile_minutes  time for a latency table, if there is none for the device yet
+    max_train        most training images to use
+    """
+
+    budgets: tuple[str, ...]
+    device: str = "cpu"
+    data: str = "digits"
+    supernet: str | None = None
+    resolutions: tuple[int, ...] | None = None
+    effort: str = "normal"
+    iterations: int | None = None
+    first_epochs: float | None = None
+    further_epochs: float | None = None
+    profile_minutes: float = 2.0
+    max_train: int | None = None
+    finalists: int = 4
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Document:
+    format: int
+    request: SearchRequest
+
+
+_document = TypeAdapter(_Document)
+
+
+def save_request(run: Path, request: SearchRequest) -> None:
+    write_atomically(run / _FILE, _document.dump_json(_Document(format=FORMAT, request=request), indent=1))
+
+
+def load_request(run: Path) -> SearchRequest:
+    """What was asked of the run in a folder.
+
+    Raises:
+        MissingError: It is no run folder.
+        FileFormatError: The file is broken or of another format.
+    """
+    content = read_json_document(run / _FILE)
+    try:
+        document = _document.validate_python(content)
+    except ValidationError as error:
+        fault = error.errors()[0]
+        place = ".".join(str(part) for part in fault["loc"])
+        raise FileFormatError(f"'{run / _FILE}' must be a request of natdeploy, but at '{place}': {fault['msg']}; start a new run") from error
+    if document.format != FORMAT:
+        raise FileFormatError(f"'{run / _FILE}' must have format {FORMAT}, but it has {document.format}; use the natdeploy that wrote it")
+    return document.request
+
+

@@ -1,0 +1,256 @@
+"""Search: from a request to networks that were measured within their budget, with their weights."""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import torch
+
+from nat_deploy.data import DataSplits, load_data
+from nat_deploy.errors import InputError
+from nat_deploy.files import write_atomically
+from nat_deploy.profiling import Device, ProfileProgress, find_device, measure_architectures
+from nat_deploy.search import (
+    LATENCY,
+    Budget,
+    FinalistRecord,
+    RunFolder,
+    SearchEvent,
+    SearchResult,
+    SearchSettings,
+    parse_budget,
+    run_search,
+)
+from nat_deploy.spaces import Architecture, SearchSpace
+from nat_deploy.spaces.subnet_file import ObjectiveValue, SubnetFile, save_subnet
+from nat_deploy.supernets import OfaMobileNetV3Supernet, load_supernet, save_weights
+from nat_deploy.training.adapt import AdaptationSettings
+from nat_deploy.training.evaluate import Accuracy
+from nat_deploy.training.evaluator import EvaluatorSettings, SupernetEvaluator
+from nat_deploy.walk.effort import EFFORTS, Effort
+from nat_deploy.walk.latency import LatencyModel, get_latency_model
+from nat_deploy.walk.request import SearchRequest, save_request
+from nat_deploy.walk.shipped import shipped_supernet
+from profilers import Measurement, Settings
+
+
+class SearchListener(Protocol):
+    """What wants to know how far a search is; every number counts up to its total."""
+
+    def on_decode(self, done: int, total: int) -> None: ...
+
+    def on_profile(self, progress: ProfileProgress) -> None: ...
+
+    def on_train(self, done: int, total: int) -> None: ...
+
+    def on_search(self, event: SearchEvent) -> None: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SearchAnswer:
+    """What a search wrote.
+
+    subnet_file     the chosen network's `subnet.json`, its weights beside it
+    chosen          its record: validation error and measured latency
+    test            its accuracy on the test part, which no choice looked at; None where the data has none
+    latency         table and predictor that the search used
+    """
+
+    run: Path
+    space: SearchSpace
+    subnet_file: Path
+    chosen: FinalistRecord
+    architecture: Architecture
+    test: Accuracy | None
+    result: SearchResult
+    budgets: tuple[Budget, ...]
+    latency: LatencyModel
+
+
+def search_network(request: SearchRequest, run: Path, listener: SearchListener, *, resume: bool = False) -> SearchAnswer:
+    """Search as `request` asks, in the folder `run`.
+
+    Args:
+        request: What to search.
+        run: A new or empty folder, or with `resume` one that an earlier call with the same request began.
+
+    Raises:
+        BudgetError: No architecture meets the budget; the sentence gives the smallest reachable latency.
+        NatDeployError: Anything else that a user can mend, as a sentence.
+    """
+    effort = _effort(request)
+    budgets = tuple(parse_budget(text) for text in request.budgets)
+    device = find_device(request.device)
+    supernet_file = Path(request.supernet) if request.supernet else shipped_supernet()
+    pretrained, info = load_supernet(supernet_file)
+    resolutions = request.resolutions or info.resolutions
+    data = load_data(
+        request.data, image_size=max(resolutions), seed=request.seed, max_train=request.max_train, progress=listener.on_decode
+    )
+    supernet = _for_data(pretrained, resolutions, data, request.seed)
+    space = supernet.space
+    settings = SearchSettings(
+        budgets=budgets,
+        seed=request.seed,
+        initial_size=effort.initial_size,
+        archive_size=effort.archive_size,
+        iterations=effort.iterations,
+        new_per_iteration=effort.new_per_iteration,
+        population_size=effort.population_size,
+        generations=effort.generations,
+        finalists=request.finalists,
+    )
+    if not resume:
+        _check_new(run)
+        run.mkdir(parents=True, exist_ok=True)
+    save_request(run, request)
+    latency = get_latency_model(
+        device, space, run=run, profile_minutes=request.profile_minutes, seed=request.seed, on_profile=listener.on_profile
+    )
+    provenance = {
+        "space": space.name,
+        "resolutions": ", ".join(map(str, space.resolutions)),
+        "data": f"{data.name}: {len(data.train)} training, {len(data.val)} validation images, {data.num_classes} classes",
+        "device": device.name,
+        "target": latency.table.target.key,
+        "supernet": f"{supernet_file.name} (trained on {info.trained_on}), sha256 {_sha256(supernet_file)}",
+        "adaptation": f"{effort.first_epochs:g} epochs first, {effort.further_epochs:g} in each iteration",
+    }
+    folder = _open_search(run, settings, provenance)
+    evaluator = SupernetEvaluator(supernet, data, _evaluator_settings(effort), listener.on_train)
+    result = run_search(
+        space,
+        evaluator,
+        {LATENCY: latency.predictor},
+        {LATENCY: _Measurer(device=device, space=space, folder=run / "measured", half_width=effort.measured_half_width)},
+        folder,
+        listener.on_search,
+    )
+    for place, finalist in enumerate(result.finalists, start=1):
+        _write_subnet(run / "finalists" / str(place), space, finalist, evaluator, info_classes=data.class_names)
+    subnet_file = _write_subnet(run, space, result.chosen, evaluator, info_classes=data.class_names)
+    architecture = _decode(space, result.chosen)
+    test = evaluator.test_accuracy(architecture)
+    _write_summary(run, result, test)
+    return SearchAnswer(
+        run=run,
+        space=space,
+        subnet_file=subnet_file,
+        chosen=result.chosen,
+        architecture=architecture,
+        test=test,
+        result=result,
+        budgets=budgets,
+        latency=latency,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Measurer:
+    """Measures architectures on the device; each batch of them has a folder of its own, named by what is in it."""
+
+    device: Device
+    space: SearchSpace
+    folder: Path
+    half_width: float
+
+    def __call__(self, architectures: Sequence[Architecture]) -> list[Measurement]:
+        genes = np.stack([self.space.encode(architecture) for architecture in architectures])
+        name = hashlib.sha256(genes.tobytes()).hexdigest()[:16]
+        settings = Settings(half_width=self.half_width, cap_s=10.0)
+        return measure_architectures(self.device, self.space, architectures, work_dir=self.folder / name, settings=settings)
+
+
+def _effort(request: SearchRequest) -> Effort:
+    if request.effort not in EFFORTS:
+        raise InputError(f"effort must be one of {', '.join(EFFORTS)}, but it is '{request.effort}'; choose one of these")
+    preset = asdict(EFFORTS[request.effort])
+    asked = {name: getattr(request, name) for name in ("iterations", "first_epochs", "further_epochs")}
+    return Effort(**{**preset, **{name: value for name, value in asked.items() if value is not None}})
+
+
+def _evaluator_settings(effort: Effort) -> EvaluatorSettings:
+    return EvaluatorSettings(
+        first=AdaptationSettings(epochs=effort.first_epochs, learning_rate=2e-3),
+        further=AdaptationSettings(epochs=effort.further_epochs, learning_rate=1e-3),
+    )
+
+
+def _for_data(
+    pretrained: OfaMobileNetV3Supernet, resolutions: tuple[int, ...], data: DataSplits, seed: int
+) -> OfaMobileNetV3Supernet:
+    generator = torch.Generator().manual_seed(seed)
+    supernet = pretrained.with_resolutions(tuple(sorted(set(resolutions)))).with_classes(data.num_classes, generator)
+    return supernet.to(memory_format=torch.channels_last)
+
+
+def _check_new(run: Path) -> None:
+    if run.exists() and (not run.is_dir() or any(run.iterdir())):
+        raise InputError(f"run folder '{run}' must be new or empty, but it is not; give another --out, or --resume {run}")
+
+
+def _open_search(path: Path, settings: SearchSettings, provenance: dict[str, str]) -> RunFolder:
+    if (path / "run.json").exists():
+        return RunFolder.resume(path, settings, provenance)
+    return RunFolder.create(path, settings, provenance)
+
+
+def _decode(space: SearchSpace, finalist: FinalistRecord) -> Architecture:
+    return space.decode(np.array(finalist.genes, dtype=np.int64))
+
+
+def _write_subnet(
+    folder: Path, space: SearchSpace, finalist: FinalistRecord, evaluator: SupernetEvaluator, *, info_classes: tuple[str, ...]
+) -> Path:
+    """`subnet.json` and `subnet.safetensors`: weights with calibrated batch norms, ready to export."""
+    folder.mkdir(parents=True, exist_ok=True)
+    architecture = _decode(space, finalist)
+    weights = folder / "subnet.safetensors"
+    metadata = {
+        "class_names": json.dumps(info_classes),
+        "normalisation": json.dumps(asdict(evaluator.data.normalisation)),
+        "trained_on": evaluator.data.name,
+    }
+    save_weights(weights, evaluator.subnet(architecture).state_dict(), metadata)
+    counts = space.count(np.array([finalist.genes], dtype=np.int64))
+    objectives = [
+        ObjectiveValue(name="error_percent", value=finalist.error_percent, source="measured"),
+        ObjectiveValue(name="macs", value=float(counts.macs[0]), source="counted"),
+        ObjectiveValue(name="num_params", value=float(counts.num_params[0]), source="counted"),
+        *(
+            ObjectiveValue(
+                name=record.objective,
+                value=record.median_ms,
+                low=record.low_ms,
+                high=record.high_ms,
+                source="measured",
+                target=record.target,
+            )
+            for record in finalist.latencies
+        ),
+    ]
+    path = folder / "subnet.json"
+    save_subnet(
+        path,
+        SubnetFile(architecture=architecture, num_classes=space.num_classes, weights=weights, objectives=tuple(objectives)),
+    )
+    return path
+
+
+def _write_summary(run: Path, result: SearchResult, test: Accuracy | None) -> None:
+    summary = {
+        "format": 1,
+        "validation_error_percent": result.chosen.error_percent,
+        "test_top1_percent": None if test is None else test.top1_percent,
+        "test_images": None if test is None else test.num_images,
+        "finalists": [asdict(finalist) for finalist in result.finalists],
+    }
+    write_atomically(run / "summary.json", json.dumps(summary, indent=1))
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -1,0 +1,147 @@
+"""The command line: `python3 -m profilers COMMAND`.
+
+Exit status: 0 done, 1 the work could not be done (one sentence on standard error), 2 wrong use.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from profilers.errors import ProfilerError
+from profilers.strict_json import dumps
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit status."""
+    options = _parser().parse_args(arguments)
+    try:
+        status: int = options.command(options)
+        return status
+    except ProfilerError as error:
+        if getattr(options, "json", True):
+            _print_event({"event": "error", "error": type(error).__name__, "message": str(error)})
+        print(error, file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("interrupted; finished measurements are kept, run the same command to go on.", file=sys.stderr)
+        return 1
+    except BrokenPipeError:
+        # Nobody listens any more; what is finished is on disk. The flush at exit must not complain again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python3 -m profilers", description="Measure ONNX files on this device."
+    )
+    commands = parser.add_subparsers(metavar="COMMAND")
+    commands.required = True
+
+    measure = commands.add_parser("measure", help="measure the models of a job file, or go on with it")
+    measure.add_argument("job", type=Path, metavar="JOB.json")
+    measure.add_argument(
+        "--results", type=Path, required=True, metavar="RESULTS.jsonl", help="made or continued"
+    )
+    measure.add_argument(
+        "--wait-seconds", type=_seconds, default=600.0, help="for another profiler (default 600)"
+    )
+    measure.set_defaults(command=_measure)
+
+    worker = commands.add_parser(
+        "worker", help="(internal) measure one group, job and events on standard streams"
+    )
+    worker.set_defaults(command=_worker)
+
+    facts = commands.add_parser("facts", help="what this device is")
+    facts.add_argument("--runtime", help="also name the target: onnxruntime, ...")
+    facts.add_argument("--threads", type=int, default=1)
+    facts.add_argument("--precision", default="fp32")
+    facts.add_argument("--batch-size", type=int, default=1)
+    facts.add_argument("--json", action="store_true", help="one JSON document")
+    facts.set_defaults(command=_facts)
+
+    noise = commands.add_parser("noise", help="how steady this device is right now")
+    noise.add_argument("--seconds", type=_seconds, default=2.0)
+    noise.add_argument("--json", action="store_true", help="one JSON document")
+    noise.set_defaults(command=_noise)
+    return parser
+
+
+def _measure(options: argparse.Namespace) -> int:
+    from profilers.agent import measure_job
+    from profilers.job import load_job
+
+    measure_job(load_job(options.job), options.results, _print_event, wait_s=options.wait_seconds)
+    return 0
+
+
+def _worker(options: argparse.Namespace) -> int:
+    from profilers import worker
+
+    return worker.main()
+
+
+def _facts(options: argparse.Namespace) -> int:
+    from profilers.device_facts import read_facts
+    from profilers.runtimes import open_runtime
+    from profilers.target import Target
+
+    target = None
+    facts = read_facts()
+    if options.runtime is not None:
+        runtime = open_runtime(options.runtime)
+        facts = read_facts(runtime.name, runtime.version())
+        target = Target(
+            facts.device,
+            runtime.name,
+            runtime.version(),
+            options.precision,
+            threads=options.threads,
+            batch_size=options.batch_size,
+        )
+    if options.json:
+        print(dumps({"facts": facts.to_json(), "target": target and target.to_json()}))
+        return 0
+    for name, value in facts.to_json().items():
+        print(f"{name:<16} {'unknown' if value is None else value}")
+    if target is not None:
+        print(f"{'target':<16} {target.key}")
+    return 0
+
+
+def _noise(options: argparse.Namespace) -> int:
+    from profilers.noise import measure_noise
+
+    noise = measure_noise(options.seconds)
+    if options.json:
+        print(dumps(noise.to_json()))
+        return 0
+    meaning = {
+        "quiet": "intervals will be narrow",
+        "usable": "models that take turns still compare well",
+        "noisy": "intervals will be wide",
+    }
+    print(
+        f"{noise.verdict}: rounds vary by {noise.variation:.1%} (below 2 % quiet, to 5 % usable, above noisy)"
+    )
+    print(f"{noise.slow_share:.1%} of the runs are slow, {noise.num_rounds} rounds; {meaning[noise.verdict]}")
+    for sentence in noise.advice:
+        print(f"- {sentence}")
+    return 0
+
+
+def _print_event(event: dict[str, Any]) -> None:
+    print(dumps(event), flush=True)
+
+
+def _seconds(text: str) -> float:
+    value = float(text)
+    if not 0 <= value < float("inf"):
+        raise argparse.ArgumentTypeError(f"must be a number of seconds of at least 0, but {text} came")
+    return value

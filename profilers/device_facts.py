@@ -1,0 +1,255 @@
+"""Facts about the device that are kept beside its latencies.
+
+Everything is read from files that any user may read; a fact that the device does not tell is None. The host
+name is not recorded.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from profilers.measurement_warning import MeasurementWarning
+from profilers.strict_json import OPTIONAL, checked_object
+from profilers.target import slug
+
+_FIELDS = {
+    "board": (str, OPTIONAL),
+    "cpu_model": (str,),
+    "machine": (str,),
+    "num_cores": (int,),
+    "governor": (str, OPTIONAL),
+    "turbo": (bool, OPTIONAL),
+    "cpu_mhz": (float, OPTIONAL),
+    "load_average": (float, OPTIONAL),
+    "cpu_quota_cores": (float, OPTIONAL),
+    "steal_share": (float, OPTIONAL),
+    "free_ram_mb": (float, OPTIONAL),
+    "temperature_c": (float, OPTIONAL),
+    "kernel": (str,),
+    "python": (str,),
+    "runtime": (str, OPTIONAL),
+    "runtime_version": (str, OPTIONAL),
+}
+
+
+@dataclass(frozen=True)
+class DeviceFacts:
+    """The device at one moment."""
+
+    board: str | None  # "Raspberry Pi 5 Model B Rev 1.0"; None on a PC
+    cpu_model: str
+    machine: str  # "x86_64", "aarch64"
+    num_cores: int
+    governor: str | None
+    turbo: bool | None
+    cpu_mhz: float | None  # of the first core, now
+    load_average: float | None  # over the last minute
+    cpu_quota_cores: float | None  # limit of the container in cores; None without a limit
+    steal_share: (
+        float | None
+    )  # CPU time the hypervisor gave away, of a span that the reader of the fact names
+    free_ram_mb: float | None
+    temperature_c: float | None  # of the hottest zone
+    kernel: str
+    python: str
+    runtime: str | None
+    runtime_version: str | None
+
+    @property
+    def device(self) -> str:
+        """Name of the device in a target: the board, else the CPU and its number of cores."""
+        return slug(self.board or f"{self.cpu_model} {self.num_cores}c")
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @staticmethod
+    def from_json(document: object) -> DeviceFacts:
+        """Raises: JobError when a key is unknown, missing or mistyped."""
+        return DeviceFacts(**checked_object(document, _FIELDS, "facts"))
+
+
+@dataclass(frozen=True)
+class CpuTimes:
+    """CPU time of the whole machine since it started, in clock ticks."""
+
+    total: int
+    steal: int
+
+    @staticmethod
+    def read(root: Path = Path("/")) -> CpuTimes | None:
+        """Read the counters, or return None where there are none (only Linux has them)."""
+        words = (_read(root / "proc/stat") or "").split("\n", 1)[0].split()
+        if len(words) < 9 or words[0] != "cpu":
+            return None
+        ticks = [
+            int(word) for word in words[1:9]
+        ]  # the guest columns that follow are counted in user already
+        return CpuTimes(total=sum(ticks), steal=ticks[7])
+
+
+def steal_share(before: CpuTimes | None, after: CpuTimes | None) -> float | None:
+    """Share of CPU time between two readings that the hypervisor gave to other machines; None if unknown."""
+    if before is None or after is None or after.total <= before.total:
+        return None
+    return max(0, after.steal - before.steal) / (after.total - before.total)
+
+
+def read_facts(
+    runtime: str | None = None, runtime_version: str | None = None, *, root: Path = Path("/")
+) -> DeviceFacts:
+    """Read the facts of this device.
+
+    Args:
+        runtime: Name of the runtime in use, recorded as it is.
+        runtime_version: Its version.
+        root: Where `/proc` and `/sys` are; another folder in tests.
+    """
+    cpufreq = root / "sys/devices/system/cpu/cpu0/cpufreq"
+    return DeviceFacts(
+        board=_board(root),
+        cpu_model=_cpu_model(root),
+        machine=platform.machine(),
+        num_cores=os.cpu_count() or 1,
+        governor=_read(cpufreq / "scaling_governor"),
+        turbo=_turbo(root),
+        cpu_mhz=_cpu_mhz(root, cpufreq),
+        load_average=_load_average(root),
+        cpu_quota_cores=_cpu_quota_cores(root),
+        steal_share=None,
+        free_ram_mb=_free_ram_mb(root),
+        temperature_c=_temperature_c(root),
+        kernel=f"{platform.system()} {platform.release()}",
+        python=platform.python_version(),
+        runtime=runtime,
+        runtime_version=runtime_version,
+    )
+
+
+def warnings_of(facts: DeviceFacts) -> tuple[MeasurementWarning, ...]:
+    """Return what in these facts makes latencies doubtful."""
+    found = []
+    if facts.governor not in (None, "performance"):
+        found.append(
+            MeasurementWarning(
+                "governor",
+                f"the CPU governor is {facts.governor!r}, so the clock may move; "
+                "'performance' gives steadier times",
+            )
+        )
+    if facts.cpu_quota_cores is not None and facts.cpu_quota_cores < facts.num_cores:
+        found.append(
+            MeasurementWarning(
+                "cgroup_quota",
+                f"the container may use {facts.cpu_quota_cores:g} of {facts.num_cores} cores, "
+                "which pauses runs; measure without a CPU quota",
+            )
+        )
+    if facts.steal_share is not None and facts.steal_share > 0.01:
+        found.append(
+            MeasurementWarning(
+                "steal_time",
+                f"the hypervisor took {facts.steal_share:.1%} of the CPU time; "
+                "measure on a machine of its own",
+            )
+        )
+    return tuple(found)
+
+
+def _read(path: Path) -> str | None:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace").replace("\0", "").strip() or None
+    except OSError:
+        return None
+
+
+def _number(text: str | None) -> float | None:
+    match = re.match(r"-?\d+(\.\d+)?", text or "")
+    return float(match.group()) if match else None
+
+
+def _colon_value(text: str | None, *names: str) -> str | None:
+    """Find the first `name : value` line of a file such as /proc/cpuinfo."""
+    for name in names:
+        match = re.search(rf"^{re.escape(name)}\s*:\s*(\S.*)$", text or "", re.MULTILINE)
+        if match:
+            return match.group(1).strip()
+    return None
+
+
+def _board(root: Path) -> str | None:
+    return _read(root / "proc/device-tree/model") or _read(root / "sys/firmware/devicetree/base/model")
+
+
+def _cpu_model(root: Path) -> str:
+    text = _read(root / "proc/cpuinfo")
+    return (
+        _colon_value(text, "model name", "Model", "Hardware", "cpu model")
+        or platform.processor()
+        or "unknown cpu"
+    )
+
+
+def _cpu_mhz(root: Path, cpufreq: Path) -> float | None:
+    khz = _number(_read(cpufreq / "scaling_cur_freq"))
+    if khz is not None:
+        return khz / 1000
+    return _number(_colon_value(_read(root / "proc/cpuinfo"), "cpu MHz"))
+
+
+def _turbo(root: Path) -> bool | None:
+    no_turbo = _read(root / "sys/devices/system/cpu/intel_pstate/no_turbo")
+    if no_turbo is not None:
+        return no_turbo == "0"
+    boost = _read(root / "sys/devices/system/cpu/cpufreq/boost")
+    return None if boost is None else boost == "1"
+
+
+def _load_average(root: Path) -> float | None:
+    return _number(_read(root / "proc/loadavg"))
+
+
+def _free_ram_mb(root: Path) -> float | None:
+    kilobytes = _number(_colon_value(_read(root / "proc/meminfo"), "MemAvailable"))
+    return None if kilobytes is None else kilobytes / 1024
+
+
+def _temperature_c(root: Path) -> float | None:
+    zones = sorted((root / "sys/class/thermal").glob("thermal_zone*/temp"))
+    readings = [value for value in (_number(_read(zone)) for zone in zones) if value is not None]
+    # Zones that are switched off report 0 or large negative numbers.
+    return max((value / 1000 for value in readings if value > 0), default=None)
+
+
+def _cpu_quota_cores(root: Path) -> float | None:
+    """Smallest CPU quota on the way from this process's control group up to the root."""
+    quotas = []
+    for line in (_read(root / "proc/self/cgroup") or "").splitlines():
+        _, _, controllers_and_path = line.partition(":")
+        controllers, _, group = controllers_and_path.partition(":")
+        if controllers == "":
+            base, read = root / "sys/fs/cgroup", _quota_v2
+        elif "cpu" in controllers.split(","):
+            base, read = root / "sys/fs/cgroup/cpu", _quota_v1
+        else:
+            continue
+        folder = base / group.lstrip("/")
+        quotas += [
+            read(place) for place in (folder, *folder.parents) if base == place or base in place.parents
+        ]
+    return min((quota for quota in quotas if quota is not None), default=None)
+
+
+def _quota_v2(folder: Path) -> float | None:
+    words = (_read(folder / "cpu.max") or "max").split()
+    return None if words[0] == "max" or len(words) != 2 else float(words[0]) / float(words[1])
+
+
+def _quota_v1(folder: Path) -> float | None:
+    quota, period = _number(_read(folder / "cpu.cfs_quota_us")), _number(_read(folder / "cpu.cfs_period_us"))
+    return quota / period if quota is not None and period and quota > 0 else None

@@ -1,0 +1,51 @@
+"""The seam to a device: how a job gets there and measurements come back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from profilers.device_facts import DeviceFacts
+    from profilers.job import Job
+    from profilers.measurement import Measurement
+    from profilers.target import Target
+
+
+class Transport(Protocol):
+    """A way to one device."""
+
+    def facts(
+        self, runtime: str = "onnxruntime", threads: int = 1, precision: str = "fp32", batch_size: int = 1
+    ) -> tuple[DeviceFacts, Target]:
+        """Ask what the device is, and which target a job like this would run on.
+
+        Raises:
+            RuntimeNotInstalledError: The runtime is not on the device.
+            TransportError: The device cannot be reached.
+        """
+
+    def run_job(
+        self,
+        job: Job,
+        results_path: Path,
+        on_event: Callable[[dict[str, Any]], None] | None = None,
+        timeout_s: float | None = None,
+    ) -> list[Measurement]:
+        """Measure the models of a job on the device.
+
+        Args:
+            job: What to measure.
+            results_path: Where finished rows are kept on this machine; rows it holds are not measured again.
+            on_event: Takes every event of the agent, failures too (see `profilers.agent`).
+            timeout_s: For the whole job; finished rows are kept. None waits as long as the device reports.
+
+        Returns:
+            Measurements in the order of the job, without the models that failed.
+
+        Raises:
+            RuntimeFailedError: Not one model could be measured.
+            WorkerDiedError: The agent died, hung, or was not done in time.
+            ProfilerError: Any other error of the agent, as the class it was on the device.
+        """

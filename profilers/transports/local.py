@@ -1,0 +1,148 @@
+"""This machine: the agent runs as a process of its own."""
+
+from __future__ import annotations
+
+import os
+import queue
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import IO, Any
+
+from profilers.agent import HEARTBEAT_S, package_environment
+from profilers.device_facts import DeviceFacts
+from profilers.errors import ProfilerError, TransportError, WorkerDiedError, error_named
+from profilers.job import Job, save_job
+from profilers.measurement import Measurement
+from profilers.strict_json import loads
+from profilers.target import Target
+
+_SILENCE_S = 12 * HEARTBEAT_S  # an agent that does not even say that it waits is dead
+_FACTS_S = 60.0
+
+
+class LocalTransport:
+    """Runs `python -m profilers` here, in its own process group, so that nothing is left behind."""
+
+    def __init__(self, python: str | None = None, *, agent: Sequence[str] = ("-m", "profilers")) -> None:
+        """Use another interpreter, or (in tests) another agent."""
+        self._command = [python or sys.executable, *agent]
+
+    def facts(
+        self, runtime: str = "onnxruntime", threads: int = 1, precision: str = "fp32", batch_size: int = 1
+    ) -> tuple[DeviceFacts, Target]:
+        flags = ["--runtime", runtime, "--threads", str(threads), "--precision", precision]
+        arguments = ["facts", *flags, "--batch-size", str(batch_size), "--json"]
+        answers = list(self._events(arguments, timeout_s=_FACTS_S))
+        if len(answers) != 1 or set(answers[0]) != {"facts", "target"}:
+            raise TransportError(
+                "the agent must answer with its facts, but something else came; copy 'profilers' again."
+            )
+        return DeviceFacts.from_json(answers[0]["facts"]), Target.from_json(answers[0]["target"])
+
+    def run_job(
+        self,
+        job: Job,
+        results_path: Path,
+        on_event: Callable[[dict[str, Any]], None] | None = None,
+        timeout_s: float | None = None,
+    ) -> list[Measurement]:
+        measured: dict[str, Measurement] = {}
+        with tempfile.TemporaryDirectory(prefix="profilers-") as folder:
+            path = Path(folder) / "job.json"
+            # Relative model paths count from here, not from the folder of the job file.
+            models = [type(model)(model.id, Path(model.path).resolve(), model.sha256) for model in job.models]
+            save_job(job.with_models(models, reference=job.reference), path)
+            arguments = ["measure", str(path), "--results", str(Path(results_path).resolve())]
+            for event in self._events(arguments, timeout_s=timeout_s):
+                if event.get("event") == "measurement":
+                    measurement = Measurement.from_json(event["measurement"])
+                    measured[measurement.id] = measurement
+                if on_event is not None:
+                    on_event(event)
+        return [measured[model.id] for model in job.models if model.id in measured]
+
+    def _events(self, arguments: list[str], *, timeout_s: float | None) -> Iterator[dict[str, Any]]:
+        """Start the agent and yield what it prints; raise its error as the class it was."""
+        with tempfile.TemporaryFile() as messages:
+            process = self._start(arguments, messages)
+            try:
+                yield from _listen(process, timeout_s)
+                if process.wait() != 0:
+                    raise _death(process.returncode, messages)
+            finally:
+                _end(process)
+
+    def _start(self, arguments: list[str], messages: IO[bytes]) -> subprocess.Popen[str]:
+        command = [*self._command, *arguments]
+        try:
+            return subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=messages,
+                env=package_environment(),
+                encoding="utf-8",
+                start_new_session=True,
+            )
+        except OSError as error:
+            raise TransportError(
+                f"the agent needs a Python that can be started, but {command[0]!r} cannot "
+                f"({error.strerror}); correct 'python' in the description of the device."
+            ) from error
+
+
+def _listen(process: subprocess.Popen[str], timeout_s: float | None) -> Iterator[dict[str, Any]]:
+    lines: queue.Queue[str | None] = queue.Queue()
+    assert process.stdout is not None
+    threading.Thread(target=_read_lines, args=(process.stdout, lines), daemon=True).start()
+    deadline = float("inf") if timeout_s is None else time.monotonic() + timeout_s
+    while True:
+        left = deadline - time.monotonic()
+        try:
+            line = lines.get(timeout=max(0.0, min(_SILENCE_S, left)))
+        except queue.Empty:
+            waited = f"{_SILENCE_S:g} s without a word" if left > _SILENCE_S else f"{timeout_s:g} s"
+            raise WorkerDiedError(
+                f"the agent must be done in time, but it was not after {waited}; "
+                "finished measurements are kept, run the job again to go on."
+            ) from None
+        if line is None:
+            return
+        event = loads(line, "an event of the agent")
+        if event.get("event") == "error":
+            raise error_named(str(event.get("error")), str(event.get("message")))
+        yield event
+
+
+def _read_lines(stream: IO[str], lines: queue.Queue[str | None]) -> None:
+    with stream:
+        for line in stream:
+            lines.put(line)
+    lines.put(None)
+
+
+def _death(code: int, messages: IO[bytes]) -> ProfilerError:
+    how = f"signal {-code}" if code < 0 else f"exit status {code}"
+    messages.seek(0)
+    last = messages.read().decode("utf-8", "replace").strip().rsplit("\n", 1)[-1][:300]
+    return WorkerDiedError(
+        f"the agent must live until the job is done, but it died ({how}){': ' + last if last else ''}; "
+        "finished measurements are kept, run the job again to go on."
+    )
+
+
+def _end(process: subprocess.Popen[str]) -> None:
+    """Kill the agent with its workers; a process group that is gone already is fine."""
+    if hasattr(os, "killpg"):
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(process.pid, signal.SIGKILL)
+    else:
+        process.kill()
+    process.wait()

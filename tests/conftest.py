@@ -1,0 +1,54 @@
+"""What tests of all rooms share: real images, and one thread."""
+
+import os
+import zipfile
+from collections.abc import Callable, Iterable
+from pathlib import Path, PurePosixPath
+
+import pytest
+
+for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):  # before torch and numpy are imported
+    os.environ.setdefault(variable, "1")
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder with real images, which is kept beside the project and not in it."""
+    folder = Path(__file__).parents[2] / "shared" / "data"
+    if not folder.is_dir():
+        pytest.skip(f"needs the real images in {folder}")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def unpack_images(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, int], Path]:
+    """`unpack_images("flowers5", 10)`: a folder with the first 10 images of every class of every part."""
+
+    def unpack(name: str, per_class: int) -> Path:
+        folder = tmp_path_factory.mktemp(name) / name
+        with zipfile.ZipFile(shared_data / f"{name}.zip") as archive:
+            archive.extractall(folder, members=_first_of_each_folder(archive.namelist(), per_class))
+        return folder
+
+    return unpack
+
+
+@pytest.fixture(scope="session")
+def flowers_dir(unpack_images: Callable[[str, int], Path]) -> Path:
+    """Photographs of five flowers, `train/` 20 and `test/` 20 a class, 128 x 128 pixels."""
+    return unpack_images("flowers5", 20)
+
+
+@pytest.fixture(scope="session")
+def cifar10_dir(unpack_images: Callable[[str, int], Path]) -> Path:
+    """CIFAR-10, `train/` 20 and `test/` 20 a class, 32 x 32 pixels, lossless."""
+    return unpack_images("cifar10", 20)
+
+
+def _first_of_each_folder(names: Iterable[str], count: int) -> list[str]:
+    taken: dict[PurePosixPath, list[str]] = {}
+    for name in sorted(names):
+        members = taken.setdefault(PurePosixPath(name).parent, [])
+        if len(members) < count:
+            members.append(name)
+    return [name for members in taken.values() for name in members]

@@ -1,0 +1,117 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from benchmarks.accuracy_surrogates import NUM_TEST, read_accuracies
+from nat_deploy.predictors.accuracy import (
+    AccuracyMethod,
+    accuracy_features,
+    choose_surrogate,
+    fit_surrogate,
+    score_predictions,
+)
+from nat_deploy.predictors.accuracy.additive import _Moments, _negative_log_evidence
+from nat_deploy.spaces import Architecture, make_space
+from tests.contracts.accuracy_predictor_contract import SPACE, AccuracyPredictorContract, synthetic_error
+
+
+class TestAdditive(AccuracyPredictorContract):
+    method = "additive"
+
+
+class TestRbf(AccuracyPredictorContract):
+    method = "rbf"
+
+
+class TestGaussian(AccuracyPredictorContract):
+    method = "gaussian"
+
+
+class TestTrees(AccuracyPredictorContract):
+    method = "trees"
+
+
+def rng() -> np.random.Generator:
+    return np.random.default_rng(0)
+
+
+def test_features_of_an_architecture_placed_by_hand() -> None:
+    kernel = (3, 7, 5, 5, 3, 3, 3, 3, 3, 3)
+    architecture = Architecture(space=SPACE.name, resolution=32, depth=(2,) * 5, kernel=kernel, expand=(6,) + (3,) * 9)
+    features = accuracy_features(SPACE, SPACE.encode(architecture)[None])
+    groups = [features.values[0, features.groups == group] for group in range(features.groups[-1] + 1)]
+    assert groups[0].tolist() == [-1, 1]  # the smallest resolution
+    assert groups[1].tolist() == [-1] * 5  # depth 2, of 3 in the middle
+    assert groups[3].reshape(5, 4)[:2].tolist() == [[-1, 1, 0, 0], [0, 0, 0, 0]]  # kernels; a skipped layer says nothing
+    assert groups[4].reshape(5, 4)[0, :2] == pytest.approx([5 / 3, -4 / 3])
+
+
+def test_costs_span_minus_one_to_one_over_the_space() -> None:
+    ends = np.stack([SPACE.encode(SPACE.smallest()), SPACE.encode(SPACE.largest())])
+    features = accuracy_features(SPACE, ends)
+    assert features.values[:, features.groups == 8] == pytest.approx(np.array([[-1, -1], [1, 1]]))
+
+
+def test_gradient_of_the_evidence_is_its_slope() -> None:
+    generator = rng()
+    data = _Moments.of(generator.normal(size=(20, 6)), generator.normal(size=20))
+    groups = np.array([0, 0, 1, 1, 1, 2])
+    logs = generator.normal(size=4)
+    value, gradient = _negative_log_evidence(data, groups, logs)
+    for index in range(4):
+        step = np.zeros(4)
+        step[index] = 1e-5
+        slope = (_negative_log_evidence(data, groups, logs + step)[0] - value) / 1e-5
+        assert gradient[index] == pytest.approx(slope, abs=1e-3)
+
+
+def test_evidence_is_the_density_of_the_errors() -> None:
+    generator = rng()
+    x, y = generator.normal(size=(5, 3)), generator.normal(size=5)
+    groups, logs = np.array([0, 0, 1]), np.array([0.3, -0.5, -1.0])
+    covariance = x @ np.diag(np.exp(logs[groups])) @ x.T + np.exp(-1.0) * np.eye(5)
+    expected = 0.5 * (y @ np.linalg.solve(covariance, y) + np.linalg.slogdet(covariance)[1])
+    assert _negative_log_evidence(_Moments.of(x, y), groups, logs)[0] == pytest.approx(expected)
+
+
+def test_spread_of_the_additive_model_covers_what_it_cannot_know() -> None:
+    train, test = SPACE.sample(rng(), 150), SPACE.sample(np.random.default_rng(1), 300)
+    prediction = fit_surrogate("additive", SPACE, train, synthetic_error(train), rng()).predict(test)
+    inside = np.abs(prediction.mean - synthetic_error(test)) <= 1.96 * prediction.std
+    assert inside.mean() > 0.85
+
+
+def test_choice_takes_the_method_with_the_best_tau_on_left_out_architectures() -> None:
+    genes = SPACE.sample(rng(), 60)
+    chosen = choose_surrogate(SPACE, genes, synthetic_error(genes), rng(), methods=("trees", "additive"))
+    taus = {score.method: score.scores.kendall_tau for score in chosen.scores}
+    assert chosen.surrogate.method == max(taus, key=lambda method: taus[method])
+    assert {score.scores.count for score in chosen.scores} == {60}
+
+
+def test_with_few_architectures_the_first_method_is_taken() -> None:
+    genes = SPACE.sample(rng(), 10)
+    chosen = choose_surrogate(SPACE, genes, synthetic_error(genes), rng(), methods=("rbf", "additive"))
+    assert chosen.surrogate.method == "rbf"
+    assert chosen.scores == ()
+
+
+def test_scores_of_values_placed_by_hand() -> None:
+    scores = score_predictions(np.array([1.0, 2.0, 3.0, 4.0]), np.array([1.0, 2.0, 4.0, 3.0]))
+    assert scores.kendall_tau == pytest.approx(4 / 6)
+    assert scores.rmse == pytest.approx(np.sqrt(0.5))
+    constant = score_predictions(np.ones(3), np.arange(3.0))
+    assert (constant.kendall_tau, constant.spearman_rho) == (0.0, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("method", "num_train", "least"), [("additive", 100, 0.87), ("additive", 300, 0.885), ("rbf", 300, 0.865)]
+)
+def test_ranks_measured_imagenet_accuracies(shared_data: Path, method: AccuracyMethod, num_train: int, least: float) -> None:
+    space = make_space("ofa-mbv3-w1.0")
+    genes, error = read_accuracies(shared_data / "ofa_accuracy.csv", space)
+    order = rng().permutation(len(error))
+    train, test = order[:num_train], order[num_train : num_train + NUM_TEST]
+    surrogate = fit_surrogate(method, space, genes[train], error[train], rng())
+    assert score_predictions(surrogate.predict(genes[test]).mean, error[test]).kendall_tau > least

@@ -1,0 +1,47 @@
+"""Scores by hand, and the card of a table."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from nat_deploy.predictors.latency import Prediction, make_card, repeatability, score
+from tests.predictors.synthetic_device import make_table, small_space, timing
+
+
+def test_scores_by_hand() -> None:
+    scores = score(np.array([1.04, 2.16, 3.6, 4.0]), np.array([1.0, 2.0, 3.0, 4.0]))
+    assert scores.within_5 == 0.5
+    assert scores.within_10 == 0.75
+    assert scores.mape == pytest.approx((0.04 + 0.08 + 0.2) / 4)
+    assert scores.kendall_tau == pytest.approx(1)
+    assert scores.spearman == pytest.approx(1)
+    assert scores.coverage is None
+
+
+def test_coverage_by_hand() -> None:
+    prediction = Prediction(value=np.array([1.0, 2.0]), low=np.array([0.5, 1.9]), high=np.array([2.0, 2.1]))
+    assert score(prediction, np.array([1.8, 2.2])).coverage == 0.5
+
+
+def test_constant_predictions_rank_nothing() -> None:
+    assert score(np.ones(3), np.array([1.0, 2.0, 3.0])).kendall_tau == 0
+
+
+def test_repeatability_pairs_sittings() -> None:
+    table = make_table(small_space(), np.random.default_rng(0), num_networks=3, num_blocks=0)
+    assert repeatability(table.networks, "p25") is None
+    again = [replace(entry, sitting=1, timing=timing(entry.timing.p25_ms * 1.1)) for entry in table.networks]
+    repeated = repeatability((*table.networks, *again), "p25")
+    assert repeated is not None
+    assert repeated.num_networks == 3
+    assert repeated.mape == pytest.approx(1 - 1 / 1.1)
+
+
+def test_a_card_has_ours_and_the_baselines() -> None:
+    card = make_card(small_space(), make_table(small_space(), np.random.default_rng(0), num_networks=30, num_blocks=10))
+    assert [row.name for row in card.rows] == ["natdeploy", "plain ridge", "depth", "macs"]
+    assert card.scores.within_10 > 0.9
+    assert (card.num_networks, card.num_blocks, card.repeatability) == (30, 10, None)
+    assert len(card.lines()) == 8
+    assert "no network was measured in two sittings" in card.lines()[-1]

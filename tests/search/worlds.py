@@ -1,0 +1,88 @@
+"""Synthetic supernet and device, whose truth is a formula: fast, deterministic, and wrong in known ways."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nat_deploy.predictors.latency.prediction import Prediction
+from nat_deploy.search import ArchitectureDistribution
+from nat_deploy.spaces import Architecture, Genes, SearchSpace, make_space
+
+SPACE = make_space("ofa-mbv3-w0.35", resolutions=(32, 40, 48, 56, 64), num_classes=10)
+
+
+class SyntheticEvaluator:
+    """Error falls with MACs and depth; each adaptation lowers it, more for architectures near the adapted distribution's size."""
+
+    def __init__(self, space: SearchSpace = SPACE) -> None:
+        self.space = space
+        self.version = 0
+        self.gain = 0.0
+        self.num_evaluated = 0
+
+    def evaluate(self, architectures: Sequence[Architecture]) -> NDArray[np.float64]:
+        self.num_evaluated += len(architectures)
+        genes = np.stack([self.space.encode(architecture) for architecture in architectures])
+        counts = self.space.count(genes)
+        wide = (genes[:, 2:] >= 7).sum(axis=1) / 20
+        texture = np.sin(genes @ np.arange(1, genes.shape[1] + 1)) * 0.3  # what no surrogate can know
+        return 60 - 8 * np.log2(counts.macs / 1e6) - 2 * wide + texture - self.gain
+
+    def adapt(self, distribution: ArchitectureDistribution, rng: np.random.Generator) -> None:
+        sampled = distribution.sample(rng, 16)
+        self.gain += 1.0 + 0.01 * float(sampled.mean())
+        self.version += 1
+
+    def save(self, path: Path) -> None:
+        path.write_text(json.dumps({"version": self.version, "gain": self.gain}))
+
+    def load(self, path: Path) -> None:
+        state = json.loads(path.read_text())
+        self.version, self.gain = state["version"], state["gain"]
+
+
+@dataclass(frozen=True)
+class FakeTarget:
+    key: str = "fake-board.fake-1.0.fp32.t1.b1"
+
+
+@dataclass(frozen=True)
+class FakeMeasurement:
+    median_ms: float
+    low_ms: float
+    high_ms: float
+
+
+@dataclass
+class SyntheticDevice:
+    """True latency grows with MACs and layers; the predictor's answers are `bias` times the truth, with an error of its own for each network."""
+
+    bias: float = 1.0
+    space: SearchSpace = field(default_factory=lambda: SPACE)
+    num_measured: int = 0
+
+    def true_ms(self, genes: Genes) -> NDArray[np.float64]:
+        return 0.5 + self.space.count(genes).macs / 1e7 + 0.05 * (genes[:, 2:] > 0).sum(axis=1)
+
+    def measure(self, architectures: Sequence[Architecture]) -> list[FakeMeasurement]:
+        self.num_measured += len(architectures)
+        true = self.true_ms(np.stack([self.space.encode(architecture) for architecture in architectures]))
+        return [FakeMeasurement(float(ms), float(0.99 * ms), float(1.01 * ms)) for ms in true]
+
+    def predictor(self) -> "BiasedPredictor":
+        return BiasedPredictor(self)
+
+
+@dataclass(frozen=True)
+class BiasedPredictor:
+    device: SyntheticDevice
+    target: FakeTarget = FakeTarget()
+
+    def predict(self, genes: Genes) -> Prediction:
+        own = 1 + 0.05 * np.sin(genes @ np.arange(1, genes.shape[1] + 1) ** 2)
+        value = self.device.true_ms(genes) * self.device.bias * own
+        return Prediction(value=value, low=0.95 * value, high=1.05 * value)

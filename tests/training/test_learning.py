@@ -1,0 +1,137 @@
+"""Training on real images: what is learnt must show in the accuracy of subnets that were cut out and calibrated."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from nat_deploy.data import DataSplits, batches
+from nat_deploy.errors import FileFormatError
+from nat_deploy.spaces import Genes, OfaMobileNetV3Space
+from nat_deploy.supernets import OfaMobileNetV3Supernet
+from nat_deploy.training.adapt import AdaptationSettings
+from nat_deploy.training.evaluate import measure_accuracy
+from nat_deploy.training.evaluator import EvaluatorSettings, SupernetEvaluator
+from nat_deploy.training.phases import Phase, progressive_shrinking, sandwich_schedule
+from nat_deploy.training.pretrain import EpochRecord, TrainingSettings, train_supernet
+
+RESOLUTIONS = (32,)
+
+
+class SmallestOnly:
+    """A distribution of one architecture."""
+
+    def __init__(self, space: OfaMobileNetV3Space) -> None:
+        self.genes = space.encode(space.smallest())
+
+    def sample(self, rng: np.random.Generator, count: int) -> Genes:
+        return np.tile(self.genes, (count, 1))
+
+
+def make_supernet(num_classes: int = 10) -> OfaMobileNetV3Supernet:
+    space = OfaMobileNetV3Space(0.35, RESOLUTIONS, num_classes)
+    return OfaMobileNetV3Supernet(space, torch.Generator().manual_seed(0)).to(memory_format=torch.channels_last)
+
+
+@pytest.fixture(scope="module")
+def adapted(digits: DataSplits) -> SupernetEvaluator:
+    quick = AdaptationSettings(epochs=5, learning_rate=4e-3)
+    evaluator = SupernetEvaluator(make_supernet(), digits, EvaluatorSettings(first=quick, further=quick))
+    evaluator.adapt(SmallestOnly(evaluator.supernet.space), np.random.default_rng(0))
+    return evaluator
+
+
+def test_adaptation_teaches_largest_and_sampled_subnets(adapted: SupernetEvaluator) -> None:
+    space = adapted.supernet.space
+    before = SupernetEvaluator(make_supernet(), adapted.data, adapted.settings).evaluate([space.largest(), space.smallest()])
+    after = adapted.evaluate([space.largest(), space.smallest()])
+    assert (before > 70).all(), "an untrained network guesses"
+    assert (after < 40).all(), after
+    assert adapted.version == 1
+
+
+def test_answers_do_not_depend_on_the_company(adapted: SupernetEvaluator) -> None:
+    space = adapted.supernet.space
+    pair = adapted.evaluate([space.smallest(), space.largest()])
+    assert adapted.evaluate([space.largest()])[0] == pair[1]
+    assert adapted.evaluate([space.smallest()])[0] == pair[0]
+
+
+def test_the_extracted_network_scores_what_the_search_saw(adapted: SupernetEvaluator) -> None:
+    architecture = adapted.supernet.space.largest()
+    network = adapted.subnet(architecture)
+
+    val = measure_accuracy(network, batches(adapted.data.val, batch_size=256, resolution=32))
+    assert val.error_percent == adapted.evaluate([architecture])[0]
+    test = adapted.test_accuracy(architecture)
+    assert test is not None
+    assert test.top1_percent > 60
+
+
+def test_a_checkpoint_brings_back_weights_and_version(adapted: SupernetEvaluator, tmp_path: Path) -> None:
+    adapted.save(tmp_path / "checkpoint.safetensors")
+    fresh = SupernetEvaluator(make_supernet(), adapted.data, adapted.settings)
+    fresh.load(tmp_path / "checkpoint.safetensors")
+    largest = [adapted.supernet.space.largest()]
+    assert fresh.version == 1
+    assert fresh.evaluate(largest) == adapted.evaluate(largest)
+    other = SupernetEvaluator(make_supernet(num_classes=3), adapted.data, adapted.settings)
+    with pytest.raises(FileFormatError, match=r"classifier\.linear\.weight"):
+        other.load(tmp_path / "checkpoint.safetensors")
+
+
+def phases() -> tuple[Phase, ...]:
+    return sandwich_schedule(resolutions=(32,), largest_epochs=1, sandwich_epochs=2, learning_rate=4e-3, num_random=1)
+
+
+def run_training(
+    digits: DataSplits, folder: Path, on_epoch: Callable[[EpochRecord], None] = lambda record: None
+) -> dict[str, torch.Tensor]:
+    few = type(digits)(
+        name=digits.name,
+        train=digits.train.subset(torch.arange(0, len(digits.train), 8)),
+        val=digits.val.subset(torch.arange(0, len(digits.val), 8)),
+        test=None,
+        class_names=digits.class_names,
+        augmentation=digits.augmentation,
+    )
+    supernet = make_supernet()
+    train_supernet(supernet, few, phases(), TrainingSettings(batch_size=32), folder, on_epoch)
+    return supernet.state_dict()
+
+
+def test_training_that_was_stopped_goes_on_with_the_same_result(digits: DataSplits, tmp_path: Path) -> None:
+    undisturbed = run_training(digits, tmp_path / "undisturbed")
+
+    def stop(record: EpochRecord) -> None:
+        raise KeyboardInterrupt
+
+    for _ in range(len(phases()) + 1):  # after every epoch
+        with pytest.raises(KeyboardInterrupt):
+            run_training(digits, tmp_path / "stopped", stop)
+    resumed = run_training(digits, tmp_path / "stopped")
+    assert all(torch.equal(tensor, resumed[name]) for name, tensor in undisturbed.items())
+    assert len((tmp_path / "stopped" / "log.jsonl").read_text().splitlines()) == 3
+
+
+def test_phases_train_what_they_say() -> None:
+    space = OfaMobileNetV3Space(0.5, (32, 48), 10)
+    rng = np.random.default_rng(0)
+    largest, kernel, depth_1, _, width_1, width_2 = progressive_shrinking(
+        resolutions=(32, 48), epochs=(2, 2, 1, 2, 1, 2), learning_rate=0.08
+    )
+    assert largest.architectures(space, rng) == [space.largest()]
+    drawn = [architecture for _ in range(30) for architecture in kernel.architectures(space, rng)]
+    assert {k for a in drawn for k in a.kernel} == {3, 5, 7}
+    assert {(d, e) for a in drawn for d in a.depth for e in a.expand} == {(4, 6)}
+    assert {d for _ in range(30) for a in depth_1.architectures(space, rng) for d in a.depth} == {3, 4}
+    assert {e for _ in range(30) for a in width_1.architectures(space, rng) for e in a.expand} == {4, 6}
+    assert {e for _ in range(30) for a in width_2.architectures(space, rng) for e in a.expand} == {3, 4, 6}
+    assert (width_1.sorted_widths, width_2.sorted_widths) == ((6,), (4, 6))
+    sandwich = sandwich_schedule(resolutions=(32, 48), largest_epochs=1, sandwich_epochs=1, learning_rate=0.1, num_random=2)[1]
+    first, *randoms, last = sandwich.architectures(space, rng)
+    assert first == space.largest()
+    assert len(randoms) == 2
+    assert set(last.kernel) | set(last.expand) == {3}
