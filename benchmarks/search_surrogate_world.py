@@ -13,6 +13,7 @@ hypervolume of everything it asked is reported, as the mean over seeds with a 95
 """
 
 import argparse
+import contextlib
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -66,7 +67,11 @@ class Truth:
         errors = np.array(list(self.known.values()))
         values = self.problem.values(genes, errors)
         return Evaluations(
-            objectives=self.problem.names, genes=genes, values=values, measured=np.ones(len(genes), dtype=np.bool_), supernet_version=0
+            objectives=self.problem.names,
+            genes=genes,
+            values=values,
+            measured=np.ones(len(genes), dtype=np.bool_),
+            supernet_version=0,
         )
 
     def hypervolume(self, count: int) -> float:
@@ -84,7 +89,14 @@ def search_at_random(truth: Truth, rng: np.random.Generator) -> None:
 def search_by_nsga2(truth: Truth, rng: np.random.Generator) -> None:
     problem = truth.problem
     start = sample_initial_archive(problem, 40, rng)
-    evolve(problem.space, lambda g: (problem.values(g, truth.error(g)), np.zeros(len(g))), start, rng, population_size=40, generations=1000)
+    evolve(
+        problem.space,
+        lambda g: (problem.values(g, truth.error(g)), np.zeros(len(g))),
+        start,
+        rng,
+        population_size=40,
+        generations=1000,
+    )
 
 
 def search_by_ofa(truth: Truth, rng: np.random.Generator) -> None:
@@ -140,7 +152,9 @@ class BySurrogate:
             archive = truth.evaluations()
             surrogate = choose_surrogate(problem.space, archive.genes, archive.column("error_percent"), rng, methods=self.methods)
 
-            def objectives(genes: Genes, surrogate: AccuracyPredictor = surrogate) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+            def objectives(
+                genes: Genes, surrogate: AccuracyPredictor = surrogate
+            ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
                 return problem.values(genes, surrogate.predict(genes).mean), np.zeros(len(genes))
 
             start = archive.front().genes
@@ -169,10 +183,8 @@ METHODS: dict[str, Method] = {
 
 def run(method: Method, problem: SearchProblem, model: AccuracyPredictor, seed: int, limit: int) -> Truth:
     truth = Truth(problem=problem, model=model, limit=limit)
-    try:
+    with contextlib.suppress(BudgetSpentError):
         method(truth, np.random.default_rng(seed))
-    except BudgetSpentError:
-        pass
     return truth
 
 

@@ -76,9 +76,7 @@ def measure_job(
     runtime.check_available()
     device = read_facts().device
     target = job.target_on(device, runtime.version())
-    with device_lock(
-        device, wait_s=wait_s, on_wait=lambda message: emit({"event": "waiting", "message": message})
-    ):
+    with device_lock(device, wait_s=wait_s, on_wait=lambda message: emit({"event": "waiting", "message": message})):
         results = read_results(results_path)
         with ResultsWriter(results_path, results) as writer:
             run = _Run(job, target, writer, emit, tuple(worker_command))
@@ -86,9 +84,7 @@ def measure_job(
     emit({"event": "done", "num_measured": len(run.measured), "num_failed": len(run.failed)})
     if not run.measured:
         message = next(iter(run.failed.values()))
-        raise RuntimeFailedError(
-            f"at least one model must be measured, but all {len(run.failed)} failed: {message}"
-        )
+        raise RuntimeFailedError(f"at least one model must be measured, but all {len(run.failed)} failed: {message}")
 
 
 @dataclass
@@ -241,9 +237,7 @@ class _Worker:
         )
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        self._reader = threading.Thread(
-            target=_read_lines, args=(self._process.stdout, self.lines), daemon=True
-        )
+        self._reader = threading.Thread(target=_read_lines, args=(self._process.stdout, self.lines), daemon=True)
         self._reader.start()
         # The pipe stays open: its end tells the worker that the agent is gone. If it is broken, the worker
         # died at once, and reading its events tells how.

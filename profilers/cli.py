@@ -37,25 +37,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python3 -m profilers", description="Measure ONNX files on this device."
-    )
+    parser = argparse.ArgumentParser(prog="python3 -m profilers", description="Measure ONNX files on this device.")
     commands = parser.add_subparsers(metavar="COMMAND")
     commands.required = True
 
     measure = commands.add_parser("measure", help="measure the models of a job file, or go on with it")
     measure.add_argument("job", type=Path, metavar="JOB.json")
-    measure.add_argument(
-        "--results", type=Path, required=True, metavar="RESULTS.jsonl", help="made or continued"
-    )
-    measure.add_argument(
-        "--wait-seconds", type=_seconds, default=600.0, help="for another profiler (default 600)"
-    )
+    measure.add_argument("--results", type=Path, required=True, metavar="RESULTS.jsonl", help="made or continued")
+    measure.add_argument("--wait-seconds", type=_seconds, default=600.0, help="for another profiler (default 600)")
     measure.set_defaults(command=_measure)
 
-    worker = commands.add_parser(
-        "worker", help="(internal) measure one group, job and events on standard streams"
-    )
+    worker = commands.add_parser("worker", help="(internal) measure one group, job and events on standard streams")
     worker.set_defaults(command=_worker)
 
     facts = commands.add_parser("facts", help="what this device is")
@@ -127,9 +119,7 @@ def _noise(options: argparse.Namespace) -> int:
         "usable": "models that take turns still compare well",
         "noisy": "intervals will be wide",
     }
-    print(
-        f"{noise.verdict}: rounds vary by {noise.variation:.1%} (below 2 % quiet, to 5 % usable, above noisy)"
-    )
+    print(f"{noise.verdict}: rounds vary by {noise.variation:.1%} (below 2 % quiet, to 5 % usable, above noisy)")
     print(f"{noise.slow_share:.1%} of the runs are slow, {noise.num_rounds} rounds; {meaning[noise.verdict]}")
     for sentence in noise.advice:
         print(f"- {sentence}")

@@ -50,9 +50,7 @@ class DeviceFacts:
     cpu_mhz: float | None  # of the first core, now
     load_average: float | None  # over the last minute
     cpu_quota_cores: float | None  # limit of the container in cores; None without a limit
-    steal_share: (
-        float | None
-    )  # CPU time the hypervisor gave away, of a span that the reader of the fact names
+    steal_share: float | None  # CPU time the hypervisor gave away, of a span that the reader of the fact names
     free_ram_mb: float | None
     temperature_c: float | None  # of the hottest zone
     kernel: str
@@ -87,9 +85,7 @@ class CpuTimes:
         words = (_read(root / "proc/stat") or "").split("\n", 1)[0].split()
         if len(words) < 9 or words[0] != "cpu":
             return None
-        ticks = [
-            int(word) for word in words[1:9]
-        ]  # the guest columns that follow are counted in user already
+        ticks = [int(word) for word in words[1:9]]  # the guest columns that follow are counted in user already
         return CpuTimes(total=sum(ticks), steal=ticks[7])
 
 
@@ -100,9 +96,7 @@ def steal_share(before: CpuTimes | None, after: CpuTimes | None) -> float | None
     return max(0, after.steal - before.steal) / (after.total - before.total)
 
 
-def read_facts(
-    runtime: str | None = None, runtime_version: str | None = None, *, root: Path = Path("/")
-) -> DeviceFacts:
+def read_facts(runtime: str | None = None, runtime_version: str | None = None, *, root: Path = Path("/")) -> DeviceFacts:
     """Read the facts of this device.
 
     Args:
@@ -138,8 +132,7 @@ def warnings_of(facts: DeviceFacts) -> tuple[MeasurementWarning, ...]:
         found.append(
             MeasurementWarning(
                 "governor",
-                f"the CPU governor is {facts.governor!r}, so the clock may move; "
-                "'performance' gives steadier times",
+                f"the CPU governor is {facts.governor!r}, so the clock may move; 'performance' gives steadier times",
             )
         )
     if facts.cpu_quota_cores is not None and facts.cpu_quota_cores < facts.num_cores:
@@ -154,8 +147,7 @@ def warnings_of(facts: DeviceFacts) -> tuple[MeasurementWarning, ...]:
         found.append(
             MeasurementWarning(
                 "steal_time",
-                f"the hypervisor took {facts.steal_share:.1%} of the CPU time; "
-                "measure on a machine of its own",
+                f"the hypervisor took {facts.steal_share:.1%} of the CPU time; measure on a machine of its own",
             )
         )
     return tuple(found)
@@ -188,11 +180,7 @@ def _board(root: Path) -> str | None:
 
 def _cpu_model(root: Path) -> str:
     text = _read(root / "proc/cpuinfo")
-    return (
-        _colon_value(text, "model name", "Model", "Hardware", "cpu model")
-        or platform.processor()
-        or "unknown cpu"
-    )
+    return _colon_value(text, "model name", "Model", "Hardware", "cpu model") or platform.processor() or "unknown cpu"
 
 
 def _cpu_mhz(root: Path, cpufreq: Path) -> float | None:
@@ -239,9 +227,7 @@ def _cpu_quota_cores(root: Path) -> float | None:
         else:
             continue
         folder = base / group.lstrip("/")
-        quotas += [
-            read(place) for place in (folder, *folder.parents) if base == place or base in place.parents
-        ]
+        quotas += [read(place) for place in (folder, *folder.parents) if base == place or base in place.parents]
     return min((quota for quota in quotas if quota is not None), default=None)
 
 

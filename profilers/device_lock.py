@@ -71,6 +71,5 @@ def _open(path: Path) -> int:
             return os.open(str(path), os.O_RDONLY | os.O_NOFOLLOW)
         except OSError:
             raise DeviceBusyError(
-                f"the lock file {str(path)!r} must be a file that can be opened, but it is not ({error}); "
-                "remove it."
+                f"the lock file {str(path)!r} must be a file that can be opened, but it is not ({error}); remove it."
             ) from error

@@ -42,10 +42,7 @@ class ModelFile:
         if not isinstance(self.id, str) or not self.id:
             raise JobError(f"a model's id must be text that is not empty, but {self.id!r} came; name it.")
         if self.sha256 is not None and not is_sha256(self.sha256):
-            raise JobError(
-                f"the sha256 of model {self.id!r} must be 64 hex digits, but {self.sha256!r} came; "
-                "correct it."
-            )
+            raise JobError(f"the sha256 of model {self.id!r} must be 64 hex digits, but {self.sha256!r} came; correct it.")
         object.__setattr__(self, "path", Path(self.path))
 
     def to_json(self) -> dict[str, Any]:
@@ -99,13 +96,9 @@ class Job:
             check_count(f"job.{name}", getattr(self, name))
         check_precision(self.precision)
         if isinstance(self.seed, bool) or not isinstance(self.seed, int) or self.seed < 0:
-            raise JobError(
-                f"job.seed must be a whole number of at least 0, but {self.seed!r} came; correct it."
-            )
+            raise JobError(f"job.seed must be a whole number of at least 0, but {self.seed!r} came; correct it.")
         if self.reference is not None and self.reference not in ids:
-            raise JobError(
-                f"job.reference must be the id of one of the models, but {self.reference!r} came; correct it."
-            )
+            raise JobError(f"job.reference must be the id of one of the models, but {self.reference!r} came; correct it.")
         if self.affinity is not None:
             object.__setattr__(self, "affinity", _checked_affinity(self.affinity, self.threads))
 
@@ -113,9 +106,7 @@ class Job:
         """Return the target of this job on a device."""
         # A replay names its recording after the colon; the target is the same for every recording.
         name = self.runtime.split(":", 1)[0]
-        return Target(
-            device, name, runtime_version, self.precision, threads=self.threads, batch_size=self.batch_size
-        )
+        return Target(device, name, runtime_version, self.precision, threads=self.threads, batch_size=self.batch_size)
 
     def with_models(self, models: Sequence[ModelFile], *, reference: str | None = None) -> Job:
         """Return the same job for other models."""
@@ -157,9 +148,7 @@ def load_job(path: Path) -> Job:
     try:
         text = Path(path).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise JobError(
-            f"the job file must be readable text, but {str(path)!r} is not ({error}); check the path."
-        ) from error
+        raise JobError(f"the job file must be readable text, but {str(path)!r} is not ({error}); check the path.") from error
     job = Job.from_json(loads(text, f"job file {str(path)!r}"))
     folder = Path(path).resolve().parent
     return replace(job, models=tuple(replace(model, path=folder / model.path) for model in job.models))

@@ -74,13 +74,9 @@ class Measurement:
                 f"{self.model_sha256!r} came; measure again."
             )
         if not self.rounds or not all(self.rounds):
-            raise JobError(
-                f"measurement {self.id!r} must hold runs in every round, but one is empty; measure again."
-            )
+            raise JobError(f"measurement {self.id!r} must hold runs in every round, but one is empty; measure again.")
         if min(min(samples) for samples in self.rounds) <= 0:
-            raise JobError(
-                f"measurement {self.id!r} must hold positive times only, but it does not; measure again."
-            )
+            raise JobError(f"measurement {self.id!r} must hold positive times only, but it does not; measure again.")
         check_count("runs_per_sample", self.runs_per_sample)
         if self.num_warmup < 0 or not 0 <= self.load_ms < float("inf"):
             raise JobError(
@@ -199,16 +195,12 @@ class Measurement:
 
 def _pack(rounds: tuple[tuple[int, ...], ...]) -> str:
     samples = np.concatenate([np.asarray(samples, dtype="<i8") for samples in rounds])
-    return base64.b64encode(zlib.compress(np.diff(samples, prepend=0).astype("<i8").tobytes(), 6)).decode(
-        "ascii"
-    )
+    return base64.b64encode(zlib.compress(np.diff(samples, prepend=0).astype("<i8").tobytes(), 6)).decode("ascii")
 
 
 def _unpack(text: str, lengths: list[object]) -> tuple[tuple[int, ...], ...]:
     if not lengths or not all(isinstance(n, int) and not isinstance(n, bool) and n > 0 for n in lengths):
-        raise JobError(
-            f"round_lengths must be a list of whole numbers above 0, but {lengths!r} came; measure again."
-        )
+        raise JobError(f"round_lengths must be a list of whole numbers above 0, but {lengths!r} came; measure again.")
     counts = [int(n) for n in lengths if isinstance(n, int)]
     total = sum(counts)
     try:
@@ -216,13 +208,9 @@ def _unpack(text: str, lengths: list[object]) -> tuple[tuple[int, ...], ...]:
         # One byte more than expected is asked for, so that a longer stream shows without being unpacked.
         raw = zlib.decompressobj().decompress(packed, 8 * total + 1)
     except (binascii.Error, ValueError, zlib.error) as error:
-        raise JobError(
-            f"samples must be base64 of zlib data, but they cannot be read ({error}); measure again."
-        ) from error
+        raise JobError(f"samples must be base64 of zlib data, but they cannot be read ({error}); measure again.") from error
     if len(raw) != 8 * total:
-        raise JobError(
-            f"samples must hold {total} times, as round_lengths says, but they do not; measure again."
-        )
+        raise JobError(f"samples must hold {total} times, as round_lengths says, but they do not; measure again.")
     samples = np.cumsum(np.frombuffer(raw, dtype="<i8")).tolist()
     ends = np.cumsum(counts).tolist()
     return tuple(tuple(samples[end - count : end]) for end, count in zip(ends, counts))

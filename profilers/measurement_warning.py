@@ -29,9 +29,7 @@ class MeasurementWarning:
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
-            raise JobError(
-                f"a warning's kind must be one of {', '.join(KINDS)}, but {self.kind!r} came; correct it."
-            )
+            raise JobError(f"a warning's kind must be one of {', '.join(KINDS)}, but {self.kind!r} came; correct it.")
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)

@@ -55,9 +55,7 @@ class ReferenceLoop:
             np.multiply(self._values, self._values, out=self._result)
 
 
-def measure_noise(
-    seconds: float, *, clock: Clock = time.perf_counter_ns, loop: Callable[[], Runnable] = ReferenceLoop
-) -> Noise:
+def measure_noise(seconds: float, *, clock: Clock = time.perf_counter_ns, loop: Callable[[], Runnable] = ReferenceLoop) -> Noise:
     """Time the loop for about so many seconds and judge the spread of its rounds."""
     before = CpuTimes.read()
     # So many rounds are never reached, so the cap decides.

@@ -132,9 +132,7 @@ def measure_sitting(
     order: list[_Candidate] = []
     num_passes = 0
     while active:
-        order = (
-            [c for c in reversed(order) if c in active] if num_passes % 2 else rng.sample(active, len(active))
-        )
+        order = [c for c in reversed(order) if c in active] if num_passes % 2 else rng.sample(active, len(active))
         num_passes += 1
         for candidate in order:
             if not sitting.add_round(candidate):
@@ -185,8 +183,7 @@ class _Sitting:
             candidate.warnings.append(
                 MeasurementWarning(
                     "unsettled_warm_up",
-                    f"run times still moved after {len(durations)} runs of warm-up; "
-                    "use a longer warm-up or fix the clock",
+                    f"run times still moved after {len(durations)} runs of warm-up; use a longer warm-up or fix the clock",
                 )
             )
         if candidate.runs_per_sample > 1:
@@ -283,9 +280,7 @@ def _warnings_at_end(candidate: _Candidate, settings: Settings) -> Iterator[Meas
         )
     share = slow_share(candidate.rounds)
     if share > _MAX_SLOW_SHARE:
-        yield MeasurementWarning(
-            "slow_runs", f"{share:.1%} of the runs are slow; stop other work on the device"
-        )
+        yield MeasurementWarning("slow_runs", f"{share:.1%} of the runs are slow; stop other work on the device")
     if candidate.num_redone:
         yield MeasurementWarning(
             "reference_moved",
@@ -322,9 +317,7 @@ def _is_settled(durations: list[int]) -> bool:
     return abs(last - before) <= _SETTLED * before
 
 
-def _time_round(
-    run: Callable[[], object], settings: Settings, clock: Clock, runs_per_sample: int
-) -> tuple[int, ...]:
+def _time_round(run: Callable[[], object], settings: Settings, clock: Clock, runs_per_sample: int) -> tuple[int, ...]:
     """Time runs back to back, since clocks fall in a pause; return ns of one run for each sample."""
     for _ in range(settings.rewarm_runs):
         run()

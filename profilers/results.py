@@ -60,9 +60,7 @@ def read_results(path: Path) -> Results:
     except FileNotFoundError:
         return Results()
     except OSError as error:
-        raise JobError(
-            f"the results file must be readable, but {str(path)!r} is not ({error}); check the path."
-        ) from error
+        raise JobError(f"the results file must be readable, but {str(path)!r} is not ({error}); check the path.") from error
     whole = content[: content.rfind(b"\n") + 1]
     measurements: list[Measurement] = []
     failures: list[Failure] = []
@@ -83,9 +81,7 @@ class ResultsWriter:
         try:
             self._descriptor = os.open(str(path), os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o644)
         except OSError as error:
-            raise JobError(
-                f"the results file must be writable, but {str(path)!r} is not ({error}); check the path."
-            ) from error
+            raise JobError(f"the results file must be writable, but {str(path)!r} is not ({error}); check the path.") from error
         os.ftruncate(self._descriptor, results.num_bytes)  # a new row must not be glued to a torn one
         os.lseek(self._descriptor, 0, os.SEEK_END)
 
@@ -100,9 +96,7 @@ class ResultsWriter:
     def __enter__(self) -> ResultsWriter:  # noqa: PYI034 - typing.Self came after Python 3.8
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         os.close(self._descriptor)
 
 
@@ -110,19 +104,13 @@ def _read_row(line: bytes, what: str) -> Measurement | Failure:
     try:
         text = line.decode("utf-8")
     except UnicodeDecodeError as error:
-        raise JobError(
-            f"{what} must be UTF-8 text, but it is not; remove the line and measure again."
-        ) from error
+        raise JobError(f"{what} must be UTF-8 text, but it is not; remove the line and measure again.") from error
     row = checked_object(loads(text, what), _ROW, what, may_lack=("measurement", "failed"))
     if len(row) != 2:
-        raise JobError(
-            f"{what} must hold either a measurement or a failure; remove the line and measure again."
-        )
+        raise JobError(f"{what} must hold either a measurement or a failure; remove the line and measure again.")
     kind = "measurement" if "measurement" in row else "failed"
     if row["sha256"] != _checksum(row[kind]):
-        raise JobError(
-            f"{what} must carry the checksum of its content, but it does not; remove it and measure again."
-        )
+        raise JobError(f"{what} must carry the checksum of its content, but it does not; remove it and measure again.")
     if kind == "measurement":
         return Measurement.from_json(row[kind])
     return Failure(**checked_object(row[kind], _FAILED, what))

@@ -41,8 +41,7 @@ class Settings:
             check_count(f"settings.{name}", getattr(self, name))
         if self.min_rounds < 5:
             raise JobError(
-                f"settings.min_rounds must be at least 5, but {self.min_rounds} came; "
-                "fewer rounds cannot give a 95 % interval."
+                f"settings.min_rounds must be at least 5, but {self.min_rounds} came; fewer rounds cannot give a 95 % interval."
             )
 
     @staticmethod

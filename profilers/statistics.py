@@ -27,9 +27,7 @@ def round_quantiles(rounds: Sequence[Sequence[int]], quantile: float) -> NDArray
     return np.array([np.quantile(np.asarray(samples, dtype=np.float64), quantile) for samples in rounds])
 
 
-def median_interval(
-    values: Sequence[float] | NDArray[np.float64], confidence: float = 0.95
-) -> tuple[float, float]:
+def median_interval(values: Sequence[float] | NDArray[np.float64], confidence: float = 0.95) -> tuple[float, float]:
     """Interval of the median of independent values, without assuming their distribution.
 
     Order statistics with interpolated ranks. The percentile bootstrap was tried and left: its interval for

@@ -30,9 +30,7 @@ def loads(text: str, what: str) -> Any:
     try:
         return json.loads(text, parse_constant=_refuse_constant, object_pairs_hook=_unique_keys)
     except (ValueError, RecursionError) as error:
-        raise JobError(
-            f"{what} must be JSON text, but it cannot be read ({error}); write it again."
-        ) from error
+        raise JobError(f"{what} must be JSON text, but it cannot be read ({error}); write it again.") from error
 
 
 def checked_object(
@@ -50,9 +48,7 @@ def checked_object(
         JobError: The sentence names the key, what came and what is allowed.
     """
     if not isinstance(value, dict):
-        raise JobError(
-            f"{what} must be a JSON object, but {_shown(value)} came; see the keys {sorted(fields)}."
-        )
+        raise JobError(f"{what} must be a JSON object, but {_shown(value)} came; see the keys {sorted(fields)}.")
     unknown = sorted(str(key) for key in value if key not in fields)
     if unknown:
         raise JobError(f"{what} has the unknown key {unknown[0]!r}; the known keys are {sorted(fields)}.")
@@ -66,8 +62,7 @@ def check_format(value: object, expected: int, what: str) -> None:
     """Refuse a file written in a format that this version does not read."""
     if value != expected or isinstance(value, bool):
         raise JobError(
-            f'{what} must have "format": {expected}, but {_shown(value)} came; '
-            "use the version of profilers that wrote it."
+            f'{what} must have "format": {expected}, but {_shown(value)} came; use the version of profilers that wrote it.'
         )
 
 

@@ -37,9 +37,7 @@ class Target:
     def __post_init__(self) -> None:
         for name in ("device", "runtime", "runtime_version", "power_mode"):
             if not slug(getattr(self, name)):
-                raise JobError(
-                    f"target.{name} must hold letters or digits, but {getattr(self, name)!r} came; name it."
-                )
+                raise JobError(f"target.{name} must hold letters or digits, but {getattr(self, name)!r} came; name it.")
         check_precision(self.precision)
         check_count("threads", self.threads)
         check_count("batch_size", self.batch_size)
@@ -70,9 +68,7 @@ def slug(text: str, *, keep: str = "") -> str:
 def check_precision(precision: str) -> None:
     """Raises: JobError unless the precision is one of PRECISIONS."""
     if precision not in PRECISIONS:
-        raise JobError(
-            f"precision must be one of {', '.join(PRECISIONS)}, but {precision!r} came; choose one."
-        )
+        raise JobError(f"precision must be one of {', '.join(PRECISIONS)}, but {precision!r} came; choose one.")
 
 
 def check_count(name: str, value: int) -> None:

@@ -151,9 +151,7 @@ def _bind(affinity: tuple[int, ...] | None) -> None:
     if affinity is None:
         return
     if not hasattr(os, "sched_setaffinity"):
-        raise JobError(
-            "job.affinity needs a system that can bind processes to CPUs, which this is not; leave it out."
-        )
+        raise JobError("job.affinity needs a system that can bind processes to CPUs, which this is not; leave it out.")
     try:
         os.sched_setaffinity(0, affinity)
     except OSError as error:

@@ -23,11 +23,12 @@ NEXT_ROOMS = {
     "transfer": ("training", "predictors"),
     "search": ("training", "profiling"),
     "export": ("training", "profiling"),
-    "report": ("training", "profiling"),
-    "cli": ("report", "export", "search", "transfer"),
+    "report": ("search", "export"),  # it explains their run folders and exports through their own readers
+    "walk": ("report", "export", "search", "transfer"),
+    "cli": ("walk",),
 }
 FOR_ALL = {"errors", "files"}
-MAY_PROFILE = {"predictors", "profiling", "export", "search", "report", "cli"}
+MAY_PROFILE = {"predictors", "profiling", "export", "search", "report", "walk", "cli"}
 MAY_TORCH = {"supernets", "training", "transfer", "export", "data"}
 TORCH = {"torch", "torchvision"}
 

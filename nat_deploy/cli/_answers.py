@@ -14,7 +14,11 @@ def describe_answer(found: SearchAnswer) -> str:
             for record in finalist.latencies
         )
         lines.append(f"{place}. {100 - finalist.error_percent:.2f} % on validation images, {latency}")
-    test = "the data has no test part" if found.test is None else f"{found.test.top1_percent:.2f} % on {found.test.num_images} test images"
+    test = (
+        "the data has no test part"
+        if found.test is None
+        else f"{found.test.top1_percent:.2f} % on {found.test.num_images} test images"
+    )
     return "\n".join(
         [
             f"within {', '.join(map(str, found.budgets))} on {found.latency.table.target.key}:",

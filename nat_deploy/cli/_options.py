@@ -24,11 +24,13 @@ def parse_resolutions(text: str | None) -> tuple[int, ...] | None:
         if "-" in text:
             span, _, step = text.partition(":")
             first, last = (int(part) for part in span.split("-"))
-            sizes = range(first, last + 1, int(step or 8))
+            sizes = tuple(range(first, last + 1, int(step or 8)))
         else:
-            sizes = sorted({int(part) for part in text.split(",")})
+            sizes = tuple(sorted({int(part) for part in text.split(",")}))
     except ValueError:
-        sizes = []
+        sizes = ()
     if not sizes or sizes[0] < 32 or sizes[-1] > 1024:
-        raise InputError(f"resolutions must be image sizes of 32 to 1024 pixels, but they are '{text}'; write 32-64, 128-256:4 or 32,48,64")
-    return tuple(sizes)
+        raise InputError(
+            f"resolutions must be image sizes of 32 to 1024 pixels, but they are '{text}'; write 32-64, 128-256:4 or 32,48,64"
+        )
+    return sizes

@@ -21,7 +21,10 @@ def describe(
     lines = [
         f"{arch.space} at {arch.resolution} px, {found.num_classes} classes, depth {' '.join(map(str, arch.depth))}",
         f"{found.macs / 1e6:.1f} M MACs, {found.num_params / 1e6:.2f} M parameters, {found.peak_activation_bytes / 1e6:.2f} MB peak activations",
-        *(f"  {costs.block.key:62} {costs.macs / 1e6:8.2f} M MACs {costs.num_params / 1e3:9.1f} k parameters" for costs in found.blocks),
+        *(
+            f"  {costs.block.key:62} {costs.macs / 1e6:8.2f} M MACs {costs.num_params / 1e3:9.1f} k parameters"
+            for costs in found.blocks
+        ),
     ]
     if found.latency is not None:
         guess = "; outside of what the table has seen, so the interval is a guess" if found.latency.is_outside else ""

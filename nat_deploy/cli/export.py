@@ -11,7 +11,9 @@ def export(
     format: Annotated[str, typer.Option(help="onnx, trt, trt-rtx, executorch or openvino.")] = "onnx",
     out: Annotated[Path | None, typer.Option(help="File to write; by default beside the subnet.")] = None,
     weights: Annotated[Path | None, typer.Option(help="Cut the weights out of this supernet file.")] = None,
-    calibrate: Annotated[str | None, typer.Option(help="Recompute batch-norm statistics on the training images of this data set.")] = None,
+    calibrate: Annotated[
+        str | None, typer.Option(help="Recompute batch-norm statistics on the training images of this data set.")
+    ] = None,
     json: Json = False,
 ) -> None:
     """Export a subnet; its outputs are compared with the network's, and nothing is kept if they differ."""
@@ -21,7 +23,9 @@ def export(
     from nat_deploy.export import export_subnet
     from nat_deploy.spaces.subnet_file import load_subnet
 
-    report = export_subnet(load_subnet(subnet), out or subnet.with_suffix(".onnx"), format=format, weights=weights, calibrate=calibrate)
+    report = export_subnet(
+        load_subnet(subnet), out or subnet.with_suffix(".onnx"), format=format, weights=weights, calibrate=calibrate
+    )
     parity = report.parity
     text = (
         f"{report.model}: {report.sidecar.num_bytes / 1e6:.2f} MB; outputs of {parity.num_images} {parity.images} images differ by "

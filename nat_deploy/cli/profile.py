@@ -48,7 +48,7 @@ def profile(
         "target": table.target.key,
         "networks": len(table.networks),
         "blocks": len(table.blocks),
-        "mape_percent": card.scores.mape_percent,
+        "mape_percent": 100 * card.scores.mape,
         "warnings": list(table.warnings),
     }
     answer(text, document, as_json=json)

@@ -7,7 +7,9 @@ from nat_deploy.cli._options import Json
 
 
 def quickstart(
-    out: Annotated[Path, typer.Option(help="Folder of the run; a finished one is kept, and the next free number is used.")] = Path("quickstart"),
+    out: Annotated[
+        Path, typer.Option(help="Folder of the run; a finished one is kept, and the next free number is used.")
+    ] = Path("quickstart"),
     data: Annotated[str, typer.Option(help="Data set by name, or a folder of images.")] = "digits",
     seed: Annotated[int, typer.Option(help="Of all randomness.")] = 0,
     json: Json = False,

@@ -9,15 +9,25 @@ from nat_deploy.cli._options import DeviceName, Json, parse_resolutions
 
 def search(
     latency_budget: Annotated[str | None, typer.Option(help="Largest latency of one batch, for example 20ms.")] = None,
-    budget: Annotated[list[str] | None, typer.Option(help="Another upper bound: macs=300M, params=5M, memory=4MB. Can be repeated.")] = None,
+    budget: Annotated[
+        list[str] | None, typer.Option(help="Another upper bound: macs=300M, params=5M, memory=4MB. Can be repeated.")
+    ] = None,
     device: DeviceName = "cpu",
-    data: Annotated[str, typer.Option(help="Data set by name (digits, cifar10, ...), or a folder with one folder of images per class.")] = "digits",
+    data: Annotated[
+        str, typer.Option(help="Data set by name (digits, cifar10, ...), or a folder with one folder of images per class.")
+    ] = "digits",
     supernet: Annotated[Path | None, typer.Option(help="Supernet file; by default the one that comes with natdeploy.")] = None,
-    resolutions: Annotated[str | None, typer.Option(help="Image sizes to choose from, for example 32-64; by default the supernet's.")] = None,
+    resolutions: Annotated[
+        str | None, typer.Option(help="Image sizes to choose from, for example 32-64; by default the supernet's.")
+    ] = None,
     effort: Annotated[str, typer.Option(help="quick, normal or thorough.")] = "normal",
     iterations: Annotated[int | None, typer.Option(min=0, help="Instead of the effort's.")] = None,
-    first_epochs: Annotated[float | None, typer.Option(min=0.01, help="Epochs of the first adaptation, instead of the effort's.")] = None,
-    further_epochs: Annotated[float | None, typer.Option(min=0.01, help="Epochs of each later adaptation, instead of the effort's.")] = None,
+    first_epochs: Annotated[
+        float | None, typer.Option(min=0.01, help="Epochs of the first adaptation, instead of the effort's.")
+    ] = None,
+    further_epochs: Annotated[
+        float | None, typer.Option(min=0.01, help="Epochs of each later adaptation, instead of the effort's.")
+    ] = None,
     profile_minutes: Annotated[float, typer.Option(min=0.1, help="Time for a latency table, if there is none yet.")] = 2.0,
     max_train: Annotated[int | None, typer.Option(min=2, help="Most training images to use.")] = None,
     finalists: Annotated[int, typer.Option(min=1, help="Networks to measure and return.")] = 4,

@@ -14,6 +14,7 @@ from nat_deploy.report.tables import (
     iterations_table,
     latency_table,
     provenance_table,
+    request_table,
     settings_table,
     to_rich,
 )
@@ -33,6 +34,7 @@ __all__ = [
     "provenance_table",
     "read_run",
     "read_space",
+    "request_table",
     "settings_table",
     "space_provenance",
     "to_rich",

@@ -14,7 +14,7 @@ import numpy as np
 from nat_deploy.report.latencies import Latencies
 from nat_deploy.report.network import Cost, Network
 from nat_deploy.report.reading import RunReading
-from nat_deploy.report.wording import accuracy, architecture_lines, axis_of, cost_text, figure, name_of, scaled
+from nat_deploy.report.wording import accuracy, architecture_lines, axis_of, bound, cost_text, name_of, scaled
 from nat_deploy.search import MeasurementRecord, non_dominated
 
 _HEIGHT = 420
@@ -44,7 +44,7 @@ def _front_chart(run: RunReading, cost_name: str) -> Chart:
     chart = _figure(axis_of(cost_name), "Top-1 accuracy (%)")
     chart.add_scatter(**_markers(rest, "archive", "archive", size=6, opacity=0.55))
     chart.add_scatter(**_best_line((*rest, *front, *best)))
-    chart.add_scatter(**_markers(front, "front", "front (all objectives)", size=8))
+    chart.add_scatter(**_markers(front, "front", "front (all objectives)", size=7, opacity=0.6))
     chart.add_scatter(**_markers(best[1:], "finalist", "finalists", size=11, symbol="diamond", with_interval=True))
     chart.add_scatter(**_markers(best[:1], "chosen", "chosen", size=16, symbol="star", with_interval=True))
     budget = next((budget for budget in run.settings.budgets if budget.objective == cost_name), None)
@@ -52,7 +52,7 @@ def _front_chart(run: RunReading, cost_name: str) -> Chart:
         chart.add_vline(
             x=scaled(cost_name, budget.upper),
             line={"color": "var(--budget)", "dash": "dash", "width": 2},
-            annotation={"text": f"budget {html.escape(figure(cost_name, budget.upper))}", "font": {"color": "var(--budget)"}},
+            annotation={"text": f"budget {bound(budget)}", "font": {"color": "var(--budget)"}},
             annotation_position="top left",
         )
     chart.data = tuple(trace for trace in chart.data if len(trace.x))
@@ -108,7 +108,7 @@ def _best_line(points: Sequence[_Point]) -> dict[str, Any]:
         "x": [point.x for point in ordered],
         "y": [point.network.accuracy_percent for point in ordered],
         "mode": "lines",
-        "line": {"color": "var(--front)", "width": 1.5, "shape": "hv"},
+        "line": {"color": "var(--front)", "width": 2, "shape": "hv"},
         "hoverinfo": "skip",
         "showlegend": False,
     }
@@ -283,6 +283,7 @@ def _figure(x_title: str, y_title: str, *, whole_numbers: bool = False) -> Any:
         plot_bgcolor="rgba(0,0,0,0)",
         font={"color": "var(--text)", "size": 13},
         hoverlabel={"bgcolor": "var(--card)", "bordercolor": "var(--grid)", "font": {"color": "var(--text)"}, "align": "left"},
+        modebar={"bgcolor": "rgba(0,0,0,0)", "color": "var(--muted)", "activecolor": "var(--text)"},
         legend={"orientation": "h", "y": -0.2, "yanchor": "top", "x": 0},
         xaxis={**axis, "title": {"text": html.escape(x_title)}, **({"dtick": None, "tickformat": "d"} if whole_numbers else {})},
         yaxis={**axis, "title": {"text": html.escape(y_title)}},

@@ -12,7 +12,7 @@ from nat_deploy.errors import InputError
 from nat_deploy.files import write_atomically
 from nat_deploy.report.network import Network
 from nat_deploy.report.reading import RunReading, read_run
-from nat_deploy.report.wording import axis_of, figure, scaled
+from nat_deploy.report.wording import axis_of, bound, scaled
 from nat_deploy.search import LATENCY, LatencySource, non_dominated
 
 _WIDTH, _HEIGHT = 720, 440
@@ -154,15 +154,15 @@ def picture_of(run: RunReading, cost: str = LATENCY, random: Sequence[PicturePoi
             f"cost of the picture must be known of the run's networks ({known}), but it is '{cost}'; choose one of these"
         )
     front = tuple(_best(_points((*run.front, *run.finalists), cost)))
-    budget = next((budget.upper for budget in run.settings.budgets if budget.objective == cost), None)
+    budget = next((budget for budget in run.settings.budgets if budget.objective == cost), None)
     return FrontPicture(
         title=f"Accuracy over {axis_of(cost)}",
         x_axis=axis_of(cost),
         archive=tuple(point for point in _points(run.archive, cost) if point not in front),
         front=front,
         chosen=next(iter(_points(run.finalists[:1], cost)), None),
-        budget=None if budget is None else scaled(cost, budget),
-        budget_label="" if budget is None else f"budget {figure(cost, budget)}",
+        budget=None if budget is None else scaled(cost, budget.upper),
+        budget_label="" if budget is None else f"budget {bound(budget)}",
         random=tuple(random),
     )
 

@@ -18,6 +18,7 @@ from nat_deploy.report.tables import (
     iterations_table,
     latency_table,
     provenance_table,
+    request_table,
     settings_table,
 )
 from nat_deploy.search import LatencySource
@@ -72,6 +73,7 @@ def run_html(run: RunReading) -> str:
         drawing=Markup(drawing),  # built from integers and escaped text
         provenance=provenance_table(run),
         settings=settings_table(run),
+        request=request_table(run),
         command=run.provenance.get("command"),
         notes=run.notes(),
         figures=Markup(_figures_json((*fronts, *latencies, *history))),

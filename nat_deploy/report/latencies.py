@@ -9,9 +9,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nat_deploy.errors import NatDeployError
-from nat_deploy.predictors.latency import Prediction, load_table, predictor_from_table
-from nat_deploy.profiling import table_folders
+from nat_deploy.errors import FileFormatError, NatDeployError
+from nat_deploy.predictors.latency import LatencyTable, Prediction, load_table, predictor_from_table
+from nat_deploy.profiling import TABLES_FOLDER, table_folders
 from nat_deploy.report.network import Cost
 from nat_deploy.search import LATENCY, LatencySource, MeasurementRecord, RunFolder
 from nat_deploy.search.objective import make_objective
@@ -29,7 +29,8 @@ class Latencies:
     objective       "latency_ms" or "latency_ms@DEVICE"
     target          key of the target, None where nothing says it
     measurements    what the run measured, in that order
-    predictor       None where there is no latency table
+    table           of the target, None where it is not found
+    predictor       fitted on the table unless it was given
     factor          what predictions are multiplied by, because measurements of the run showed it
     notes           sentences about the above
     """
@@ -37,6 +38,7 @@ class Latencies:
     objective: str
     target: str | None
     measurements: tuple[MeasurementRecord, ...]
+    table: LatencyTable | None
     predictor: LatencySource | None
     factor: float
     notes: tuple[str, ...]
@@ -90,9 +92,13 @@ def _latencies(
     target = measurements[-1].target if measurements else folder.provenance.get("target" + objective.removeprefix(LATENCY))
     measurements = tuple(record for record in measurements if record.target == target)
     notes: list[str] = []
-    if predictor is None and space is not None and target is not None:
-        predictor, note = _find_predictor(folder, space, target)
-        notes += [note] if note else []
+    table = None
+    try:
+        table = None if space is None or target is None else _find_table(folder, space, target)
+        if predictor is None and space is not None and table is not None:
+            predictor = predictor_from_table(space, table)
+    except NatDeployError as error:
+        notes.append(f"The latency table of the run cannot be used: {error}")
     factor = _factor(measurements)
     if predictor is not None and measurements:
         notes += _compare(predictor, measurements)
@@ -104,21 +110,31 @@ def _latencies(
     if predictor is None and not notes:
         notes.append(f"There is no latency table for {objective} of this run here, so only measured networks have a latency.")
     return Latencies(
-        objective=objective, target=target, measurements=measurements, predictor=predictor, factor=factor, notes=tuple(notes)
+        objective=objective,
+        target=target,
+        measurements=measurements,
+        table=table,
+        predictor=predictor,
+        factor=factor,
+        notes=(*notes, *(f"Latency table: {warning}" for warning in (table.warnings if table else ()))),
     )
 
 
-def _find_predictor(folder: RunFolder, space: SearchSpace, target: str) -> tuple[LatencySource | None, str | None]:
-    if target in ("", ".", "..") or "/" in target or "\\" in target or "\0" in target:  # a run folder may come from anybody
-        return None, f"Target {target!r} of the run names no latency table."
-    for tables in table_folders(folder.path):
+def _find_table(folder: RunFolder, space: SearchSpace, target: str) -> LatencyTable | None:
+    """The run's own table before others.
+
+    Raises:
+        FileFormatError: It is broken, or the run names a target that can be none.
+    """
+    if target in ("", ".", "..") or any(letter in target for letter in "/\\\0"):  # a run folder may come from anybody
+        raise FileFormatError(
+            f"the target of a run must be a key like 'board.onnxruntime-1.23.fp32.t1.b1', but it is {target!r}; search again"
+        )
+    for tables in (folder.path / TABLES_FOLDER, *table_folders()):
         path = tables / target / f"{space.name}.json"
         if path.is_file():
-            try:
-                return predictor_from_table(space, load_table(path)), None
-            except NatDeployError as error:
-                return None, f"The latency table of the run cannot be used: {error}"
-    return None, None
+            return load_table(path)
+    return None
 
 
 def _factor(measurements: Sequence[MeasurementRecord]) -> float:

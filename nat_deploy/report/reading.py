@@ -10,7 +10,7 @@ import numpy as np
 from nat_deploy.errors import ArchitectureError, FileFormatError, MissingError
 from nat_deploy.report.latencies import GeneString, Latencies, measured_cost, read_latencies
 from nat_deploy.report.network import Cost, Network
-from nat_deploy.report.run_files import RunFile, read_files, read_subnet_objectives
+from nat_deploy.report.run_files import RunFile, TestAccuracy, read_files, read_request, read_subnet, read_test_accuracy
 from nat_deploy.report.run_space import read_space
 from nat_deploy.search import (
     EvaluationRecord,
@@ -45,6 +45,9 @@ class RunReading:
     archive      the newest archive; before the first is complete, what has been evaluated of it
     front        the run's own where it is finished, else the non-dominated part of `archive`
     finalists    most accurate first; empty while the run is not finished
+    test         of the chosen network, where the data has a test part
+    subnet_objectives   what `subnet.json` says of the chosen network
+    request      what a person asked for, as names and texts
     """
 
     path: Path
@@ -58,6 +61,8 @@ class RunReading:
     finalists: tuple[Network, ...]
     latencies: tuple[Latencies, ...]
     files: tuple[RunFile, ...]
+    test: TestAccuracy | None
+    request: tuple[tuple[str, str], ...]
     subnet_objectives: tuple[ObjectiveValue, ...]
 
     @property
@@ -122,7 +127,8 @@ def read_run(run: Path, *, latency_predictors: Mapping[str, LatencySource] | Non
 
 
 def _read(folder: RunFolder, predictors: Mapping[str, LatencySource] | None) -> RunReading:
-    space = read_space(folder.provenance)
+    subnet = read_subnet(folder.path)
+    space = read_space(folder.provenance, num_classes=None if subnet is None else subnet.num_classes)
     latencies = read_latencies(folder, space, predictors)
     evaluations, records, result = folder.evaluations.read(), folder.read_iterations(), folder.read_result()
     strings = [*(record.genes for record in evaluations), *(genes for record in records for genes in record.genes)]
@@ -147,7 +153,9 @@ def _read(folder: RunFolder, predictors: Mapping[str, LatencySource] | None) -> 
         finalists=() if result is None else tuple(describe.finalist(f, result.supernet_version) for f in result.finalists),
         latencies=latencies,
         files=read_files(folder.path),
-        subnet_objectives=read_subnet_objectives(folder.path),
+        test=read_test_accuracy(folder.path),
+        request=read_request(folder.path),
+        subnet_objectives=() if subnet is None else subnet.objectives,
     )
 
 

@@ -1,10 +1,12 @@
 """What a run left behind besides its records: descriptions, weights, exported models."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from nat_deploy.errors import NatDeployError
-from nat_deploy.spaces.subnet_file import ObjectiveValue, load_subnet
+from nat_deploy.files import read_json_document
+from nat_deploy.spaces.subnet_file import SubnetFile, load_subnet
 
 _MODEL_SUFFIXES = {".safetensors", ".onnx", ".engine", ".plan", ".trt", ".pte", ".tflite"}
 _SUBNET = "subnet.json"
@@ -25,12 +27,51 @@ def read_files(run: Path) -> tuple[RunFile, ...]:
     return tuple(RunFile(name=path.name, num_bytes=path.stat().st_size, remark=_remark(path)) for path in paths)
 
 
-def read_subnet_objectives(run: Path) -> tuple[ObjectiveValue, ...]:
-    """What `subnet.json` says of the chosen network; nothing where it is not there or broken (`read_files` says so)."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TestAccuracy:
+    """Accuracy of the chosen network on images that no choice looked at."""
+
+    __test__ = False  # no test of pytest's
+
+    top1_percent: float
+    num_images: int
+
+
+def read_subnet(run: Path) -> SubnetFile | None:
+    """The chosen network's `subnet.json`; None where it is not there or broken (`read_files` says so)."""
     try:
-        return load_subnet(run / _SUBNET).objectives
+        return load_subnet(run / _SUBNET)
     except NatDeployError:
-        return ()
+        return None
+
+
+def read_test_accuracy(run: Path) -> TestAccuracy | None:
+    """What `summary.json` says of the test images, if there is one and it does."""
+    summary = _read_object(run / "summary.json")
+    percent, images = summary.get("test_top1_percent"), summary.get("test_images")
+    if isinstance(percent, int | float) and isinstance(images, int):
+        return TestAccuracy(top1_percent=float(percent), num_images=images)
+    return None
+
+
+def read_request(run: Path) -> tuple[tuple[str, str], ...]:
+    """What a person asked for, from `request.json`, as names and texts; empty where there is none."""
+    request = _read_object(run / "request.json").get("request")
+    given = request.items() if isinstance(request, dict) else ()
+    return tuple((str(name), _text(value)) for name, value in given if value is not None)
+
+
+def _read_object(path: Path) -> Mapping[str, object]:
+    """A JSON object; empty where the file is not there or holds something else: a report says less then, and that is all."""
+    try:
+        document = read_json_document(path)
+    except NatDeployError:
+        return {}
+    return document if isinstance(document, dict) else {}
+
+
+def _text(value: object) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 def _remark(path: Path) -> str:

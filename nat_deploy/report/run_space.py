@@ -17,17 +17,22 @@ def space_provenance(space: SearchSpace) -> Mapping[str, str]:
     return {_SPACE: space.name, _RESOLUTIONS: resolutions, _NUM_CLASSES: str(space.num_classes)}
 
 
-def read_space(provenance: Mapping[str, str]) -> SearchSpace | None:
+def read_space(provenance: Mapping[str, str], *, num_classes: int | None = None) -> SearchSpace | None:
     """The space of a run, or None where its provenance does not say it.
+
+    Args:
+        provenance: Of the run.
+        num_classes: Taken where the provenance has none.
 
     Raises:
         FileFormatError: It says a space that does not exist.
     """
-    if not {_SPACE, _RESOLUTIONS, _NUM_CLASSES} <= provenance.keys():
+    classes = provenance.get(_NUM_CLASSES, num_classes)
+    if classes is None or not {_SPACE, _RESOLUTIONS} <= provenance.keys():
         return None
     try:
         resolutions = tuple(int(text) for text in provenance[_RESOLUTIONS].split(","))
-        return make_space(provenance[_SPACE], resolutions=resolutions, num_classes=int(provenance[_NUM_CLASSES]))
+        return make_space(provenance[_SPACE], resolutions=resolutions, num_classes=int(classes))
     except (ValueError, InputError) as error:
         raise FileFormatError(
             f"provenance of a run must name a search space, but it does not ({error}); restore its run.json"

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from nat_deploy.predictors.latency import score
+from nat_deploy.predictors.latency import LatencyTable, score
 from nat_deploy.report.latencies import Latencies, recorded_prediction
 from nat_deploy.report.network import Network
 from nat_deploy.report.reading import Iteration, RunReading
-from nat_deploy.report.wording import accuracy, architecture_lines, architecture_short, cost_text, figure, name_of, size
+from nat_deploy.report.wording import accuracy, architecture_lines, architecture_short, bound, cost_text, name_of, size
 from nat_deploy.search.objective import ERROR, make_objective
 
 if TYPE_CHECKING:
@@ -54,6 +54,7 @@ def all_tables(run: RunReading) -> tuple[Table, ...]:
         latency_table(run),
         iterations_table(run),
         files_table(run),
+        request_table(run),
         settings_table(run),
         provenance_table(run),
     )
@@ -70,13 +71,14 @@ def _answer_rows(run: RunReading, chosen: Network) -> Iterator[tuple[str, str]]:
         "Top-1 accuracy",
         f"{accuracy(chosen)} on the validation images, with the supernet's weights (version {chosen.supernet_version})",
     )
+    if run.test is not None:
+        yield (
+            "Top-1 accuracy on test images",
+            f"{run.test.top1_percent:.2f} % of {run.test.num_images} images that no choice looked at",
+        )
     for cost in chosen.costs:
         budget = next((budget for budget in run.settings.budgets if budget.objective == cost.name), None)
-        verdict = (
-            ""
-            if budget is None
-            else f"; {'within' if cost.meets(budget) else 'over'} the budget of {figure(cost.name, budget.upper)}"
-        )
+        verdict = "" if budget is None else f"; {'within' if cost.meets(budget) else 'over'} the budget of {bound(budget)}"
         yield name_of(cost.name), cost_text(cost) + verdict
     yield "Architecture", "; ".join(architecture_lines(chosen))
     for known in run.subnet_objectives:
@@ -176,7 +178,7 @@ def files_table(run: RunReading) -> Table:
 def settings_table(run: RunReading) -> Table:
     """What the search was asked."""
     settings = run.settings
-    budgets = ", ".join(f"{name_of(b.objective)} at most {figure(b.objective, b.upper)}" for b in settings.budgets) or "none"
+    budgets = ", ".join(f"{name_of(b.objective)} at most {bound(b)}" for b in settings.budgets) or "none"
     rows = (
         ("Objectives", ", ".join(f"{name_of(name)} ({make_objective(name).source})" for name in settings.objectives)),
         ("Budgets", budgets),
@@ -191,16 +193,43 @@ def settings_table(run: RunReading) -> Table:
     return Table(title="Settings", header=("", ""), rows=rows)
 
 
+def request_table(run: RunReading) -> Table:
+    """What a person asked for."""
+    return Table(title="Request", header=("", ""), rows=run.request, empty="The run did not write down what was asked for.")
+
+
 def provenance_table(run: RunReading) -> Table:
-    """What the result depends on, as the run wrote it down."""
+    """What the result depends on, as the run wrote it down, and what its latency table says of the device."""
     targets = tuple((f"{name_of(found.objective)}: target", found.target) for found in run.latencies if found.target)
     rows = (
         ("Run folder", str(run.path)),
         ("Started", run.provenance.get("date", run.started.isoformat(timespec="seconds"))),
         *targets,
-        *((key, value) for key, value in run.provenance.items() if key not in ("warnings", "date")),
+        *(row for found in run.latencies if found.table for row in _table_rows(found.table)),
+        *((key, value) for key, value in run.provenance.items() if key not in ("warnings", "date", "target")),
     )
     return Table(title="Provenance", header=("", ""), rows=rows)
+
+
+def _table_rows(table: LatencyTable) -> Iterator[tuple[str, str]]:
+    """Device and software that a latency table was measured on."""
+    target, facts = table.target, table.facts
+    yield "Device", f"{facts.board or facts.cpu_model}, {_times(facts.num_cores, 'core')}, {facts.machine}"
+    yield (
+        "Runtime",
+        f"{target.runtime} {target.runtime_version}, {target.precision}, {_times(target.threads, 'thread')}, batch {target.batch_size}",
+    )
+    yield (
+        "Latency table",
+        (
+            f"{len(table.blocks)} blocks and {len(table.networks)} networks in {table.num_sittings} sittings, "
+            f"begun {table.provenance.created} with natdeploy {table.provenance.natdeploy_version}"
+        ),
+    )
+
+
+def _times(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def _percent(share: float) -> str:

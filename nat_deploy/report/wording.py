@@ -1,7 +1,7 @@
 """Figures and names as people read them."""
 
 from nat_deploy.report.network import Cost, Network
-from nat_deploy.search import LATENCY
+from nat_deploy.search import LATENCY, Budget
 from nat_deploy.search.objective import make_objective
 
 _NAMES = {
@@ -45,6 +45,11 @@ def figure(objective: str, value: float) -> str:
     return _short(value)
 
 
+def bound(budget: Budget) -> str:
+    """The upper bound as it was asked for: "1.5 ms", "300 M"."""
+    return f"{budget.upper:g} ms" if make_objective(budget.objective).unit == "ms" else figure(budget.objective, budget.upper)
+
+
 def cost_text(cost: Cost | None) -> str:
     """A cost with its interval and where it comes from; "not known" without one."""
     if cost is None:
@@ -56,8 +61,8 @@ def cost_text(cost: Cost | None) -> str:
 
 
 def milliseconds(value: float) -> str:
-    """Three significant digits at least, never an exponent."""
-    digits = 3 if value < 1 else 2 if value < 100 else 1
+    """Three decimals below 10, then two, then one; never an exponent."""
+    digits = 3 if value < 10 else 2 if value < 100 else 1
     return f"{value:.{digits}f}"
 
 

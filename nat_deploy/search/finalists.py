@@ -102,14 +102,13 @@ def _believe(problem: SearchProblem, genes: Genes, measuring: MeasuredLatencies)
     for records in known.values():
         measured &= np.array([string in records for string in strings])
     for budget in problem.budgets:
-        records = known.get(budget.objective)
-        if records is None:
-            upper = problem.upper_bound(budget.objective)(genes)
+        if budget.objective in known:
+            measurements = known[budget.objective]
+            upper = problem.cost(budget.objective)(genes) * _correction(list(measurements.values()), problem, budget.objective)
+            for index, string in enumerate(strings):
+                upper[index] = measurements[string].high_ms if string in measurements else upper[index]
         else:
-            expected = problem.cost(budget.objective)(genes) * _correction(list(records.values()), problem, budget.objective)
-            upper = np.array(
-                [records[string].high_ms if string in records else value for string, value in zip(strings, expected, strict=True)]
-            )
+            upper = problem.upper_bound(budget.objective)(genes)
         meets &= upper <= budget.upper
     return _Beliefs(meets=meets, measured=measured)
 

@@ -50,7 +50,6 @@ from nat_deploy.search.run_folder import (
 from nat_deploy.search.survival import survive_aimed
 from nat_deploy.spaces import Genes, SearchSpace
 
-
 _AIMED_SHARE = 0.5  # of new candidates and of survivors, under a budget
 
 

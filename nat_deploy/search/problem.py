@@ -69,7 +69,7 @@ class SearchProblem:
     def values(self, genes: Genes, error_percent: NDArray[np.float64]) -> NDArray[np.float64]:
         """Objective values, shape `(n, m)`: the given errors, shape `(n,)`, beside counted costs and predicted latencies."""
         columns = [error_percent if o.source == "evaluated" else self.cost(o.name)(genes) for o in self.objectives]
-        return np.stack(columns, axis=1).astype(np.float64, copy=False)
+        return np.asarray(np.stack(columns, axis=1), dtype=np.float64)
 
     def cost(self, name: str) -> Callable[[Genes], NDArray[np.float64]]:
         """The counted cost or the predicted latency of that name."""
@@ -95,7 +95,7 @@ class SearchProblem:
         return self._excess(genes, end=0)
 
     def _excess(self, genes: Genes, *, end: int) -> NDArray[np.float64]:
-        excess = np.zeros(len(genes))
+        excess: NDArray[np.float64] = np.zeros(len(genes))
         for budget in self.budgets:
             excess += np.maximum(self._bounds(budget.objective, genes)[end] / budget.upper - 1.0, 0.0)
         return excess
@@ -104,7 +104,7 @@ class SearchProblem:
     def reference(self) -> NDArray[np.float64]:
         """Reference point of the hypervolume, shape `(m,)`: 100 % error and the costs of the largest architecture."""
         largest = self.space.encode(self.space.largest())[None]
-        return self.values(largest, np.array([100.0]))[0]
+        return self.values(largest, np.array([100.0])).reshape(-1)
 
     def corrected(self, name: str, factor: float) -> "SearchProblem":
         """The same problem with one latency predictor multiplied by `factor`."""

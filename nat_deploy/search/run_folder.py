@@ -157,7 +157,9 @@ class RunFolder:
             InputError: The folder holds a run already, or cannot be written.
         """
         if (path / "run.json").exists() or (path.exists() and not path.is_dir()):
-            raise InputError(f"run folder '{path}' must not hold a run yet, but it does; give another folder, or --resume to continue it")
+            raise InputError(
+                f"run folder '{path}' must not hold a run yet, but it does; give another folder, or --resume to continue it"
+            )
         _make_folders(path)
         document = {"format": FORMAT, "settings": _settings.dump_python(settings, mode="json"), "provenance": dict(provenance)}
         write_atomically(path / "run.json", json.dumps(document, indent=1))

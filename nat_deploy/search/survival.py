@@ -5,7 +5,7 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
-_NUM_DIRECTIONS = 50  # whatever the number of survivors: spreading energy directions costs about a second, once per number
+_DIRECTION_COUNTS = (10, 20, 50, 100)  # few different ones: spreading energy directions costs a second or two, once per number
 
 
 @cache
@@ -22,6 +22,13 @@ def reference_directions(num_objectives: int, count: int) -> NDArray[np.float64]
     from pymoo.util.ref_dirs import get_reference_directions
 
     return np.asarray(get_reference_directions("energy", num_objectives, max(count, num_objectives), seed=1))
+
+
+def _directions_for(num_objectives: int, count: int) -> NDArray[np.float64]:
+    """At most as many directions as survivors, so that each direction gets one."""
+    if num_objectives <= 2:
+        return reference_directions(num_objectives, max(count, 2))
+    return reference_directions(num_objectives, max([n for n in _DIRECTION_COUNTS if n <= count], default=_DIRECTION_COUNTS[0]))
 
 
 def survive(
@@ -45,7 +52,7 @@ def survive(
     from pymoo.core.problem import Problem
 
     pool = Population.new(F=values, G=violation[:, None])
-    directions = reference_directions(values.shape[1], _NUM_DIRECTIONS)
+    directions = _directions_for(values.shape[1], count)
     problem = Problem(n_var=1, n_obj=values.shape[1], n_ieq_constr=1)
     rows = ReferenceDirectionSurvival(directions).do(problem, pool, n_survive=count, return_indices=True, random_state=rng)
     return np.sort(np.array(rows, dtype=np.int64))

@@ -136,7 +136,9 @@ class OfaMobileNetV3Space:
     def check(self, architecture: Architecture) -> None:
         arch = architecture
         if arch.space != self.name:
-            raise ArchitectureError(f"space must be '{self.name}', but the architecture is of '{arch.space}'; choose --space {arch.space}")
+            raise ArchitectureError(
+                f"space must be '{self.name}', but the architecture is of '{arch.space}'; choose --space {arch.space}"
+            )
         _check_choice("resolution", arch.resolution, self.resolutions)
         _check_length("depth", arch.depth, NUM_STAGES, "one per stage")
         for stage, depth in enumerate(arch.depth):

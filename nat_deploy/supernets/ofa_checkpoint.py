@@ -67,7 +67,9 @@ def read_checkpoint(path: Path) -> dict[str, Tensor]:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises whatever its unpickler meets
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise FileFormatError(f"'{path}' must be a checkpoint of plain tensors, but reading it failed ({reason}); download it again") from error
+        raise FileFormatError(
+            f"'{path}' must be a checkpoint of plain tensors, but reading it failed ({reason}); download it again"
+        ) from error
     if isinstance(content, dict) and isinstance(content.get("state_dict"), dict):
         content = content["state_dict"]
     if not isinstance(content, dict) or not content or not all(isinstance(value, Tensor) for value in content.values()):

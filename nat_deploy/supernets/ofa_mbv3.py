@@ -153,4 +153,3 @@ def sort_channels(supernet: OfaMobileNetV3Supernet, expands: tuple[int, ...] = E
             layer.se_reduce.weight.copy_(layer.se_reduce.weight[:, order])
             layer.se_expand.weight.copy_(layer.se_expand.weight[order])
             cast(Tensor, layer.se_expand.bias).copy_(cast(Tensor, layer.se_expand.bias)[order])
-

@@ -72,7 +72,9 @@ def load_weights(path: Path) -> dict[str, Tensor]:
     try:
         return load_file(path)
     except (SafetensorError, OSError, ValueError) as error:
-        raise FileFormatError(f"'{path}' must be a whole safetensors file, but reading it failed ({error}); copy it again") from error
+        raise FileFormatError(
+            f"'{path}' must be a whole safetensors file, but reading it failed ({error}); copy it again"
+        ) from error
 
 
 def load_subnet_weights(blocks: Sequence[Block], path: Path) -> Subnet:

@@ -37,7 +37,9 @@ class _Metadata(BaseModel):
     trained_on: str
 
 
-def save_supernet(path: Path, supernet: OfaMobileNetV3Supernet, *, class_names: tuple[str, ...], trained_on: str, half: bool = False) -> None:
+def save_supernet(
+    path: Path, supernet: OfaMobileNetV3Supernet, *, class_names: tuple[str, ...], trained_on: str, half: bool = False
+) -> None:
     """Write weights and metadata atomically; `half` stores float16, for files that are shipped."""
     weights = {name: tensor.half() if half else tensor for name, tensor in supernet.state_dict().items()}
     metadata = {
@@ -70,9 +72,13 @@ def read_supernet_info(path: Path) -> SupernetInfo:
             raw[name] = json.loads(raw[name])
         metadata = _Metadata.model_validate(raw)
     except (KeyError, ValueError, ValidationError) as error:
-        raise FileFormatError(f"'{path}' must be a supernet file of natdeploy, but its metadata are not ({error}); {advice}") from error
+        raise FileFormatError(
+            f"'{path}' must be a supernet file of natdeploy, but its metadata are not ({error}); {advice}"
+        ) from error
     if metadata.format != FORMAT:
-        raise FileFormatError(f"'{path}' must have format {FORMAT}, but it has {metadata.format}; use the natdeploy that wrote it")
+        raise FileFormatError(
+            f"'{path}' must have format {FORMAT}, but it has {metadata.format}; use the natdeploy that wrote it"
+        )
     return SupernetInfo(
         space=metadata.space,
         resolutions=metadata.resolutions,

@@ -5,14 +5,14 @@ in place, which small data sets need.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 import torch
 
-from nat_deploy.data import DataSplits, ImageSet, batches
+from nat_deploy.data import DataSplits, batches
 from nat_deploy.spaces import Genes
 from nat_deploy.supernets import OfaMobileNetV3Supernet
 from nat_deploy.training.optimiser import OptimiserName, cosine_with_warmup, make_optimiser, set_learning_rate
@@ -43,6 +43,15 @@ class AdaptationSettings:
     weight_decay: float = 0.02
     num_sampled: int = 1
     step: StepSettings = StepSettings()
+
+
+def prepare_supernet(
+    pretrained: OfaMobileNetV3Supernet, data: DataSplits, resolutions: Iterable[int], *, seed: int
+) -> OfaMobileNetV3Supernet:
+    """A copy of a pretrained supernet for another data set: its image sizes, and a new classifier for its classes, drawn from `seed`."""
+    generator = torch.Generator().manual_seed(seed)
+    supernet = pretrained.with_resolutions(tuple(sorted(set(resolutions)))).with_classes(data.num_classes, generator)
+    return supernet.to(memory_format=torch.channels_last)
 
 
 def adapt_supernet(
@@ -86,4 +95,3 @@ def adapt_supernet(
         set_learning_rate(optimiser, settings.learning_rate * cosine_with_warmup(step, num_steps, math.ceil(num_steps / 10)))
         train_step(supernet, images, labels, [largest, *sampled], optimiser, settings.step)
         on_step(step + 1, num_steps)
-

@@ -56,7 +56,9 @@ def calibrated_subnet(
     """The subnet of an architecture with batch-norm statistics measured at its own resolution, ready for inference."""
     subnet = extract_subnet(supernet, architecture).eval().to(memory_format=torch.channels_last)
     device = next(supernet.parameters()).device
-    return calibrate_batch_norm(subnet, _images(training_images, architecture.resolution, settings or CalibrationSettings(), device))
+    return calibrate_batch_norm(
+        subnet, _images(training_images, architecture.resolution, settings or CalibrationSettings(), device)
+    )
 
 
 def _images(image_set: ImageSet, resolution: int, settings: CalibrationSettings, device: torch.device) -> Iterator[Tensor]:

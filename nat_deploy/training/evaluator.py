@@ -87,7 +87,9 @@ class SupernetEvaluator:
         """
         weights = load_weights(path)
         if _VERSION not in weights:
-            raise FileFormatError(f"'{path}' must be a checkpoint of a search, but it has no version; resume a run folder that search wrote")
+            raise FileFormatError(
+                f"'{path}' must be a checkpoint of a search, but it has no version; resume a run folder that search wrote"
+            )
         version = int(weights.pop(_VERSION))
         load_into(self.supernet, weights, path)
         self._version = version

@@ -6,11 +6,12 @@ from typing import Literal
 import torch
 from torch import nn
 
-
 OptimiserName = Literal["sgd", "adamw"]
 
 
-def make_optimiser(name: OptimiserName, network: nn.Module, *, learning_rate: float, weight_decay: float) -> torch.optim.Optimizer:
+def make_optimiser(
+    name: OptimiserName, network: nn.Module, *, learning_rate: float, weight_decay: float
+) -> torch.optim.Optimizer:
     """SGD with Nesterov momentum 0.9, as the published recipes use it, or AdamW, which learns faster where epochs are few.
 
     Batch norms and biases do not decay.

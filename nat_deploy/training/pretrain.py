@@ -141,7 +141,9 @@ def _record(
     )
 
 
-def _save_checkpoint(path: Path, supernet: OfaMobileNetV3Supernet, optimiser: torch.optim.Optimizer, finished: tuple[int, int]) -> None:
+def _save_checkpoint(
+    path: Path, supernet: OfaMobileNetV3Supernet, optimiser: torch.optim.Optimizer, finished: tuple[int, int]
+) -> None:
     """Weights, the optimiser's state and the place in the schedule, in one file that is written atomically."""
     tensors: dict[str, Tensor] = {f"weights/{name}": tensor for name, tensor in supernet.state_dict().items()}
     for name, parameter in supernet.named_parameters():

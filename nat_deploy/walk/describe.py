@@ -62,7 +62,8 @@ def describe_subnet(path: Path, *, device: str | None = None) -> Description:
         num_params=int(counts.num_params[0]),
         peak_activation_bytes=int(counts.peak_activation_bytes[0]),
         blocks=tuple(
-            BlockCosts(block=block, macs=count_macs(block), num_params=count_params(block)) for block in space.blocks(architecture)
+            BlockCosts(block=block, macs=count_macs(block), num_params=count_params(block))
+            for block in space.blocks(architecture)
         ),
         latency=None if device is None else predict_latency(subnet, device),
     )

@@ -58,4 +58,3 @@ def get_latency_model(
         save_table(known, path)
         finished.touch()
     return LatencyModel(table=known, predictor=predictor_from_table(space, known))
-

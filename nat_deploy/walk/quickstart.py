@@ -19,6 +19,7 @@ from nat_deploy.walk.shipped import SHIPPED_RESOLUTIONS, SHIPPED_SPACE
 from profilers import Settings
 
 PROFILE_MINUTES = 0.75
+FIRST_EPOCHS, FURTHER_EPOCHS = 12, 2  # the digits are few: an epoch of them is 17 steps
 BUDGET_SHARE = 0.4  # of random networks meet the quickstart's budget: tight enough to matter, loose enough to leave a choice
 
 
@@ -34,7 +35,9 @@ class QuickstartResult:
     @property
     def text(self) -> str:
         chosen, measured = self.search.chosen, self.benchmark.measurement
-        test = "" if self.search.test is None else f", {self.search.test.top1_percent:.1f} % on test images that no choice looked at"
+        test = (
+            "" if self.search.test is None else f", {self.search.test.top1_percent:.1f} % on test images that no choice looked at"
+        )
         return "\n".join(
             [
                 f"budget      {', '.join(map(str, self.search.budgets))}",
@@ -55,7 +58,12 @@ class QuickstartResult:
             "budgets": [asdict(budget) for budget in self.search.budgets],
             "validation_top1_percent": 100 - self.search.chosen.error_percent,
             "test_top1_percent": None if self.search.test is None else self.search.test.top1_percent,
-            "latency_ms": {"value": measured.median_ms, "low": measured.low_ms, "high": measured.high_ms, "target": measured.target.key},
+            "latency_ms": {
+                "value": measured.median_ms,
+                "low": measured.low_ms,
+                "high": measured.high_ms,
+                "target": measured.target.key,
+            },
             "subnet": str(self.search.subnet_file),
             "model": str(self.export.model),
             "report": str(self.report),
@@ -75,7 +83,15 @@ def run_quickstart(out: Path, *, data: str, seed: int, listener: SearchListener,
     tell(f"1/5 profile: how fast is this machine? (about {60 * PROFILE_MINUTES:.0f} s; tables are kept in {run})")
     budget = _pick_budget(run, seed, listener)
     tell(f"2/5 search: the most accurate network within {budget} on one thread, for the data set '{data}'")
-    request = SearchRequest(budgets=(budget,), data=data, effort="quick", seed=seed, finalists=3)
+    request = SearchRequest(
+        budgets=(budget,),
+        data=data,
+        effort="quick",
+        first_epochs=FIRST_EPOCHS,
+        further_epochs=FURTHER_EPOCHS,
+        seed=seed,
+        finalists=3,
+    )
     found = search_network(request, run, listener, resume=True)
     tell("3/5 export: ONNX, outputs compared")
     exported = export_subnet(load_subnet(found.subnet_file), run / "subnet.onnx")

@@ -69,9 +69,11 @@ def load_request(run: Path) -> SearchRequest:
     except ValidationError as error:
         fault = error.errors()[0]
         place = ".".join(str(part) for part in fault["loc"])
-        raise FileFormatError(f"'{run / _FILE}' must be a request of natdeploy, but at '{place}': {fault['msg']}; start a new run") from error
+        raise FileFormatError(
+            f"'{run / _FILE}' must be a request of natdeploy, but at '{place}': {fault['msg']}; start a new run"
+        ) from error
     if document.format != FORMAT:
-        raise FileFormatError(f"'{run / _FILE}' must have format {FORMAT}, but it has {document.format}; use the natdeploy that wrote it")
+        raise FileFormatError(
+            f"'{run / _FILE}' must have format {FORMAT}, but it has {document.format}; use the natdeploy that wrote it"
+        )
     return document.request
-
-

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Protocol
 
 import numpy as np
-import torch
 
-from nat_deploy.data import DataSplits, load_data
+from nat_deploy.data import load_data
 from nat_deploy.errors import InputError
 from nat_deploy.files import write_atomically
 from nat_deploy.profiling import Device, ProfileProgress, find_device, measure_architectures
+from nat_deploy.report import space_provenance
 from nat_deploy.search import (
     LATENCY,
     Budget,
@@ -27,8 +27,8 @@ from nat_deploy.search import (
 )
 from nat_deploy.spaces import Architecture, SearchSpace
 from nat_deploy.spaces.subnet_file import ObjectiveValue, SubnetFile, save_subnet
-from nat_deploy.supernets import OfaMobileNetV3Supernet, load_supernet, save_weights
-from nat_deploy.training.adapt import AdaptationSettings
+from nat_deploy.supernets import load_supernet, save_weights
+from nat_deploy.training.adapt import AdaptationSettings, prepare_supernet
 from nat_deploy.training.evaluate import Accuracy
 from nat_deploy.training.evaluator import EvaluatorSettings, SupernetEvaluator
 from nat_deploy.walk.effort import EFFORTS, Effort
@@ -91,7 +91,7 @@ def search_network(request: SearchRequest, run: Path, listener: SearchListener, 
     data = load_data(
         request.data, image_size=max(resolutions), seed=request.seed, max_train=request.max_train, progress=listener.on_decode
     )
-    supernet = _for_data(pretrained, resolutions, data, request.seed)
+    supernet = prepare_supernet(pretrained, data, resolutions, seed=request.seed)
     space = supernet.space
     settings = SearchSettings(
         budgets=budgets,
@@ -112,9 +112,8 @@ def search_network(request: SearchRequest, run: Path, listener: SearchListener, 
         device, space, run=run, profile_minutes=request.profile_minutes, seed=request.seed, on_profile=listener.on_profile
     )
     provenance = {
-        "space": space.name,
-        "resolutions": ", ".join(map(str, space.resolutions)),
-        "data": f"{data.name}: {len(data.train)} training, {len(data.val)} validation images, {data.num_classes} classes",
+        **space_provenance(space),
+        "data": f"{data.name}: {len(data.train)} training and {len(data.val)} validation images",
         "device": device.name,
         "target": latency.table.target.key,
         "supernet": f"{supernet_file.name} (trained on {info.trained_on}), sha256 {_sha256(supernet_file)}",
@@ -178,14 +177,6 @@ def _evaluator_settings(effort: Effort) -> EvaluatorSettings:
         first=AdaptationSettings(epochs=effort.first_epochs, learning_rate=2e-3),
         further=AdaptationSettings(epochs=effort.further_epochs, learning_rate=1e-3),
     )
-
-
-def _for_data(
-    pretrained: OfaMobileNetV3Supernet, resolutions: tuple[int, ...], data: DataSplits, seed: int
-) -> OfaMobileNetV3Supernet:
-    generator = torch.Generator().manual_seed(seed)
-    supernet = pretrained.with_resolutions(tuple(sorted(set(resolutions)))).with_classes(data.num_classes, generator)
-    return supernet.to(memory_format=torch.channels_last)
 
 
 def _check_new(run: Path) -> None:

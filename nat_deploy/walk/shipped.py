@@ -17,5 +17,7 @@ def shipped_supernet() -> Path:
     """
     path = WEIGHTS_FOLDER / f"{SHIPPED_SPACE}.tiny-imagenet.safetensors"
     if not path.is_file():
-        raise MissingError(f"the shipped supernet must be at '{path}', but it is not; install natdeploy again, or give --supernet FILE")
+        raise MissingError(
+            f"the shipped supernet must be at '{path}', but it is not; install natdeploy again, or give --supernet FILE"
+        )
     return path

@@ -29,6 +29,4 @@ def open_runtime(name: str) -> Runtime:
         from profilers.runtimes.replay import ReplayRuntime
 
         return ReplayRuntime.from_results(Path(argument))
-    raise RuntimeNotInstalledError(
-        f"the runtime must be one of {', '.join(NAMES)}, but {name!r} came; choose one."
-    )
+    raise RuntimeNotInstalledError(f"the runtime must be one of {', '.join(NAMES)}, but {name!r} came; choose one.")

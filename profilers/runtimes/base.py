@@ -58,9 +58,7 @@ class Session(Protocol):
 
     def __enter__(self) -> Session: ...  # noqa: PYI034 - typing.Self came after Python 3.8
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None: ...
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None: ...
 
 
 class Runtime(Protocol):
@@ -143,22 +141,17 @@ class CheckedSession(ABC):
     def __enter__(self) -> CheckedSession:  # noqa: PYI034 - typing.Self came after Python 3.8
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.close()
 
     def _check_open(self) -> None:
         if not self._is_open:
-            raise RuntimeFailedError(
-                f"the session of {self.name!r} must be open to run, but it was closed; load it again."
-            )
+            raise RuntimeFailedError(f"the session of {self.name!r} must be open to run, but it was closed; load it again.")
 
     def _check_inputs(self, inputs: Mapping[str, Array]) -> None:
         if set(inputs) != set(self.inputs):
             raise RuntimeFailedError(
-                f"{self.name!r} takes the inputs {sorted(self.inputs)}, but {sorted(inputs)} came; "
-                "pass exactly those."
+                f"{self.name!r} takes the inputs {sorted(self.inputs)}, but {sorted(inputs)} came; pass exactly those."
             )
         for name, spec in self.inputs.items():
             came = inputs[name]
@@ -203,18 +196,14 @@ def fill_shape(name: str, model: str, dims: tuple[int | None, ...], batch_size: 
             f"fixed to {shape[0]}; export it with an open batch or ask for batch_size={shape[0]}."
         )
     if math.prod(shape) == 0:
-        raise ModelFileError(
-            f"input {name!r} of {model!r} must hold values, but its shape is {shape}; export it again."
-        )
+        raise ModelFileError(f"input {name!r} of {model!r} must hold values, but its shape is {shape}; export it again.")
     return shape
 
 
 def check_model_file(path: Path) -> None:
     """Raises: ModelFileError unless the path is a file that is not empty."""
     if not path.is_file() or path.stat().st_size == 0:
-        raise ModelFileError(
-            f"a model must be a file that is not empty, but {str(path)!r} is not; check the path."
-        )
+        raise ModelFileError(f"a model must be a file that is not empty, but {str(path)!r} is not; check the path.")
 
 
 def file_sha256(path: Path) -> str:
@@ -230,7 +219,5 @@ def file_sha256(path: Path) -> str:
             for block in iter(lambda: file.read(1 << 20), b""):
                 digest.update(block)
     except OSError as error:
-        raise ModelFileError(
-            f"the model {str(path)!r} must be readable, but it is not ({error}); check its rights."
-        ) from error
+        raise ModelFileError(f"the model {str(path)!r} must be readable, but it is not ({error}); check its rights.") from error
     return digest.hexdigest()

@@ -77,7 +77,5 @@ class FakeSession(CheckedSession):
     def _run(self) -> None:
         duration = self._duration_ns(self.name, self._clock())
         if duration <= 0:
-            raise RuntimeFailedError(
-                f"fake model {self.name!r} must take time, but {duration} ns came; correct the test."
-            )
+            raise RuntimeFailedError(f"fake model {self.name!r} must take time, but {duration} ns came; correct the test.")
         self._clock.advance(duration)

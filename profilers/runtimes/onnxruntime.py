@@ -77,9 +77,7 @@ class OnnxRuntimeSession(CheckedSession):
         try:
             outputs: list[Array] = self._session.run(self._output_names, inputs)
         except Exception as error:
-            raise RuntimeFailedError(
-                f"onnxruntime must run {self.name!r}, but it stopped: {_one_line(error)}"
-            ) from error
+            raise RuntimeFailedError(f"onnxruntime must run {self.name!r}, but it stopped: {_one_line(error)}") from error
         return outputs
 
     def _close(self) -> None:
@@ -125,12 +123,8 @@ def _spec(item: Any, model: str, batch_size: int) -> TensorSpec:
 def _load_error(path: Path, error: Exception) -> Exception:
     kind = type(error).__name__
     if kind in ("InvalidProtobuf", "InvalidGraph", "NoModel", "NoSuchFile", "InvalidArgument"):
-        return ModelFileError(
-            f"a model must be a valid ONNX file, but onnxruntime refuses {str(path)!r}: {_one_line(error)}"
-        )
-    return RuntimeFailedError(
-        f"onnxruntime must load {str(path)!r}, but it failed: {kind}: {_one_line(error)}"
-    )
+        return ModelFileError(f"a model must be a valid ONNX file, but onnxruntime refuses {str(path)!r}: {_one_line(error)}")
+    return RuntimeFailedError(f"onnxruntime must load {str(path)!r}, but it failed: {kind}: {_one_line(error)}")
 
 
 def _one_line(error: BaseException) -> str:

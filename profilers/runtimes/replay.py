@@ -27,10 +27,7 @@ class ReplayRuntime:
         recorded = list(measurements)
         keys = sorted({measurement.target.key for measurement in recorded})
         if len(keys) != 1:
-            raise JobError(
-                f"a recording must hold results of exactly one target, but it holds "
-                f"{keys or 'none'}; split it."
-            )
+            raise JobError(f"a recording must hold results of exactly one target, but it holds {keys or 'none'}; split it.")
         self.clock = VirtualClock()
         self.target = recorded[0].target
         self._by_sha256 = {measurement.model_sha256: measurement for measurement in recorded}
@@ -80,9 +77,7 @@ class ReplaySession(CheckedSession):
         self._samples = cycle(chain.from_iterable(measurement.rounds))
 
     def _infer(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
-        raise RuntimeFailedError(
-            "a replay knows times, not outputs; run the model in the runtime that was recorded."
-        )
+        raise RuntimeFailedError("a replay knows times, not outputs; run the model in the runtime that was recorded.")
 
     def _run(self) -> None:
         self._clock.advance(next(self._samples))

@@ -26,15 +26,11 @@ def open_transport(spec: Mapping[str, str]) -> Transport:
 
         unknown = sorted(set(spec) - {"transport", "python"})
         if unknown:
-            raise TransportError(
-                f"the local transport takes only 'python', but {unknown[0]!r} came; remove it."
-            )
+            raise TransportError(f"the local transport takes only 'python', but {unknown[0]!r} came; remove it.")
         return LocalTransport(python=spec.get("python"))
     if kind in ("ssh", "adb"):
         raise TransportError(
             f"the transport {kind!r} comes in a later version; until then copy the folder 'profilers' to the "
             "device and run 'python3 -m profilers measure JOB.json --results RESULTS.jsonl' there."
         )
-    raise TransportError(
-        f"the transport must be 'local', but {kind!r} came; correct the description of the device."
-    )
+    raise TransportError(f"the transport must be 'local', but {kind!r} came; correct the description of the device.")

@@ -41,9 +41,7 @@ class LocalTransport:
         arguments = ["facts", *flags, "--batch-size", str(batch_size), "--json"]
         answers = list(self._events(arguments, timeout_s=_FACTS_S))
         if len(answers) != 1 or set(answers[0]) != {"facts", "target"}:
-            raise TransportError(
-                "the agent must answer with its facts, but something else came; copy 'profilers' again."
-            )
+            raise TransportError("the agent must answer with its facts, but something else came; copy 'profilers' again.")
         return DeviceFacts.from_json(answers[0]["facts"]), Target.from_json(answers[0]["target"])
 
     def run_job(

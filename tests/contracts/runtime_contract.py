@@ -82,9 +82,7 @@ class RuntimeContract:
             assert case.runtime.clock() > before
 
     @pytest.mark.parametrize("change", ["name", "missing", "shape", "dtype"])
-    def test_wrong_inputs_are_refused_before_the_runtime_sees_them(
-        self, case: RuntimeCase, change: str
-    ) -> None:
+    def test_wrong_inputs_are_refused_before_the_runtime_sees_them(self, case: RuntimeCase, change: str) -> None:
         with self.load(case) as session:
             inputs = self.inputs(session)
             for name in list(inputs):

@@ -17,6 +17,8 @@ from nat_deploy.spaces import SPACE_NAMES, Block, make_space
 from nat_deploy.supernets import Subnet, calibrate_batch_norm, predict_logits
 
 SMALL_SIZES = (32, 36, 64)
+NETWORK_TOLERANCE = 3e-5
+"""Torch's own float32 is up to 1.5e-5 off its float64 on the deepest of these random networks: 1e-5 is below rounding."""
 
 
 def run(model: onnx.ModelProto, features: np.ndarray) -> np.ndarray:
@@ -100,7 +102,8 @@ def test_a_block_computes_what_torch_computes(block, fold, seed):
     actual = run(build_graph([block], weights=weights, batch_size=3, fold_batch_norm=fold), features)
     expected = predict_logits(make_subnet((block,), weights), features)
     assert actual.shape == expected.shape
-    np.testing.assert_allclose(actual, expected, rtol=1e-4, atol=1e-5 * max(1.0, float(np.abs(expected).max())))
+    cancelled = 1e-6 * np.sqrt(expected.size)  # rounding of values that nearly cancel, where there are only few of them
+    assert np.linalg.norm(actual - expected) <= 1e-5 * np.linalg.norm(expected) + cancelled
 
 
 @pytest.mark.parametrize("name", SPACE_NAMES)
@@ -115,7 +118,17 @@ def test_a_network_computes_what_torch_computes(name, rng):
         assert np.ptp(expected, axis=0).max() > 1e-2, "equal outputs would prove nothing"
         for fold in (True, False):
             model = build_graph(blocks, weights=subnet.numpy_weights(), batch_size=2, fold_batch_norm=fold)
-            assert relative_error(run(model, images), expected) <= 1e-5
+            assert relative_error(run(model, images), expected) <= NETWORK_TOLERANCE
+
+
+@pytest.mark.parametrize("fold", [True, False])
+def test_the_epsilon_of_batch_norms_is_that_of_torch(fold, rng):
+    """With variances as small as the epsilon, another epsilon would show at once."""
+    conv = Block(kind="conv", in_channels=3, out_channels=8, in_size=9, kernel_size=3, stride=2, activation="hswish")
+    weights = draw_weights([conv], rng) | {"0.bn.running_var": np.full(8, 1e-5, np.float32)}
+    features = features_of(conv, rng, 1)
+    expected = predict_logits(make_subnet((conv,), weights), features)
+    assert relative_error(run(build_graph([conv], weights=weights, fold_batch_norm=fold), features), expected) <= 1e-5
 
 
 def test_a_free_batch_takes_any_number_of_images(rng):

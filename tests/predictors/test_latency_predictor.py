@@ -143,3 +143,14 @@ def test_real_labels_are_predicted(
     assert np.mean([s.mape for s in scores]) < most_mape
     assert np.mean([s.within_10 for s in scores]) > 0.97
     assert 0.9 < np.mean([s.coverage or 0.0 for s in scores]) <= 1
+
+
+def test_one_wild_latency_at_the_edge_is_not_believed() -> None:
+    space = small_space()
+    rng = np.random.default_rng(0)
+    genes = np.concatenate([space.sample(rng, 29), space.encode(space.largest())[None]])
+    measured = latencies(space, genes, rng)
+    measured[-1] *= 10
+    unseen = space.sample(rng, 200)
+    predicted = fit_on_networks(BlockIndex(space), TARGET, genes, measured).predict(unseen)
+    assert score(predicted, latencies(space, unseen, rng, noise=0)).mape < 0.04

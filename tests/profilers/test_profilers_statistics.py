@@ -29,9 +29,7 @@ def test_few_values_give_their_whole_range(count: int) -> None:
     assert median_interval(values) == (0.0, count - 1.0)
 
 
-@pytest.mark.parametrize(
-    ("count", "low_rank", "high_rank"), [(20, 6, 15), (50, 18, 33), (100, 40, 61), (200, 86, 115)]
-)
+@pytest.mark.parametrize(("count", "low_rank", "high_rank"), [(20, 6, 15), (50, 18, 33), (100, 40, 61), (200, 86, 115)])
 def test_interval_lies_within_one_rank_of_the_textbook(count: int, low_rank: int, high_rank: int) -> None:
     low, high = median_interval([float(rank) for rank in range(1, count + 1)])
     assert low_rank <= low < low_rank + 1

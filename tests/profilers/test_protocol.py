@@ -39,9 +39,7 @@ class Model:
         self.clock.advance(max(1, round(self.duration_ns(self.clock()))))
 
 
-def sit(
-    clock: VirtualClock, models: dict[str, Model], settings: Settings = SETTINGS, **more: Any
-) -> list[Timing]:
+def sit(clock: VirtualClock, models: dict[str, Model], settings: Settings = SETTINGS, **more: Any) -> list[Timing]:
     return measure_sitting(models, settings, clock=clock, rng=Random(0), **more)
 
 

@@ -84,9 +84,7 @@ class TestReplayRuntime(RuntimeContract):
         with pytest.raises(RuntimeFailedError, match="threads=2"):
             case.runtime.load(case.model, threads=2)
 
-    def test_is_opened_from_a_results_file(
-        self, tmp_path: Path, make_measurement: Callable[..., Measurement]
-    ) -> None:
+    def test_is_opened_from_a_results_file(self, tmp_path: Path, make_measurement: Callable[..., Measurement]) -> None:
         path = tmp_path / "results.jsonl"
         row = make_measurement()
         with ResultsWriter(path, Results()) as writer:

@@ -19,9 +19,7 @@ MODULES = [".".join(("profilers", *path.relative_to(PACKAGE).with_suffix("").par
 
 
 def run(script: str, cwd: Path) -> str:
-    done = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, check=False, timeout=60, cwd=cwd
-    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False, timeout=60, cwd=cwd)
     assert done.returncode == 0, done.stderr
     return done.stdout
 

@@ -60,9 +60,7 @@ def test_a_job_comes_back_in_its_order(tmp_path: Path, job: profilers.Job) -> No
 def test_replay_gives_the_recorded_times(tmp_path: Path, job: profilers.Job) -> None:
     local = profilers.open_transport({"transport": "local"})
     recorded = local.run_job(job, results_path=tmp_path / "results.jsonl")
-    again = profilers.Job(
-        runtime=f"replay:{tmp_path / 'results.jsonl'}", models=job.models, settings=job.settings
-    )
+    again = profilers.Job(runtime=f"replay:{tmp_path / 'results.jsonl'}", models=job.models, settings=job.settings)
     first = local.run_job(again, results_path=tmp_path / "first.jsonl")
     second = local.run_job(again, results_path=tmp_path / "second.jsonl")
     assert [row.rounds for row in first] == [row.rounds for row in second]
@@ -106,9 +104,7 @@ def test_an_agent_that_dies_is_told_with_its_last_words(tmp_path: Path, job: pro
         LocalTransport(agent=("-c", script)).run_job(job, results_path=tmp_path / "r.jsonl")
 
 
-def test_a_job_that_takes_too_long_is_ended_with_all_its_processes(
-    tmp_path: Path, job: profilers.Job
-) -> None:
+def test_a_job_that_takes_too_long_is_ended_with_all_its_processes(tmp_path: Path, job: profilers.Job) -> None:
     script = (
         "import json, subprocess, sys, time;"
         "child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(3600)']);"
@@ -116,17 +112,12 @@ def test_a_job_that_takes_too_long_is_ended_with_all_its_processes(
     )
     events: list[dict[str, Any]] = []
     with pytest.raises(WorkerDiedError, match="after 2 s"):
-        LocalTransport(agent=("-c", script)).run_job(
-            job, results_path=tmp_path / "r.jsonl", on_event=events.append, timeout_s=2
-        )
+        LocalTransport(agent=("-c", script)).run_job(job, results_path=tmp_path / "r.jsonl", on_event=events.append, timeout_s=2)
     assert is_gone(events[0]["pid"])
 
 
 def test_an_interrupt_ends_the_agent(tmp_path: Path, job: profilers.Job) -> None:
-    script = (
-        "import json, os, time; print(json.dumps({'event': 'me', 'pid': os.getpid()}), flush=True);"
-        "time.sleep(3600)"
-    )
+    script = "import json, os, time; print(json.dumps({'event': 'me', 'pid': os.getpid()}), flush=True);time.sleep(3600)"
     pids: list[int] = []
 
     def interrupt(event: dict[str, Any]) -> None:
@@ -134,9 +125,7 @@ def test_an_interrupt_ends_the_agent(tmp_path: Path, job: profilers.Job) -> None
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        LocalTransport(agent=("-c", script)).run_job(
-            job, results_path=tmp_path / "r.jsonl", on_event=interrupt
-        )
+        LocalTransport(agent=("-c", script)).run_job(job, results_path=tmp_path / "r.jsonl", on_event=interrupt)
     assert is_gone(pids[0])
 
 

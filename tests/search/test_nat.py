@@ -20,7 +20,7 @@ def small_settings(**changes: object) -> SearchSettings:
         "initial_size": 24,
         "archive_size": 30,
         "new_per_iteration": 8,
-        "population_size": 20,
+        "population_size": 20,  # as many as directions in survival: a second for each other number
         "generations": 10,
         "surrogates": ("additive",),
     }

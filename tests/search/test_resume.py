@@ -124,14 +124,14 @@ def test_other_broken_files_are_refused_with_a_sentence(tmp_path: Path, name: st
     RunFolder.create(path, SETTINGS, {})
     for iteration in ("iterations/000.json", name):
         (path / iteration).write_text(content)
-    with pytest.raises(FileFormatError, match="run.json|00[01].json"):
+    with pytest.raises(FileFormatError, match=r"run\.json|00[01]\.json"):
         again(RunFolder.resume(path))
 
 
 def test_a_lost_checkpoint_is_named(tmp_path: Path) -> None:
     folder = finished_run(tmp_path / "run")
     (folder.path / "checkpoints" / "002").unlink()
-    with pytest.raises(FileFormatError, match="checkpoint '.*002' must be there"):
+    with pytest.raises(FileFormatError, match=r"checkpoint '.*002' must be there"):
         again(RunFolder.resume(folder.path))
 
 
@@ -140,9 +140,9 @@ def test_resuming_with_other_settings_names_the_difference(tmp_path: Path) -> No
     RunFolder.create(path, SETTINGS, {"space": SPACE.name})
     assert RunFolder.resume(path).settings == SETTINGS
     assert RunFolder.resume(path, SETTINGS, {"space": SPACE.name}).settings == SETTINGS
-    with pytest.raises(InputError, match="seed was 0 and is now 7"):
+    with pytest.raises(InputError, match=r"seed was 0 and is now 7"):
         RunFolder.resume(path, replace(SETTINGS, seed=7))
-    with pytest.raises(InputError, match="space was 'ofa-mbv3-w0.35' and is now 'other'"):
+    with pytest.raises(InputError, match=r"space was 'ofa-mbv3-w0\.35' and is now 'other'"):
         RunFolder.resume(path, SETTINGS, {"space": "other"})
 
 
@@ -157,8 +157,8 @@ def test_unknown_or_bad_settings_in_the_file_are_refused(tmp_path: Path) -> None
 
 
 def test_a_folder_in_use_and_a_missing_run_are_refused(tmp_path: Path) -> None:
-    (tmp_path / "note.txt").write_text("mine")
-    with pytest.raises(InputError, match="new or empty"):
-        RunFolder.create(tmp_path, SearchSettings(), {})
+    RunFolder.create(tmp_path / "run", SearchSettings(), {})
+    with pytest.raises(InputError, match="must not hold a run yet"):
+        RunFolder.create(tmp_path / "run", SearchSettings(), {})
     with pytest.raises(MissingError):
         RunFolder.resume(tmp_path / "nowhere")

@@ -1,15 +1,13 @@
 import numpy as np
 import pytest
 
-from nat_deploy.search import ArchiveMarginals, MutatedMembers
+from nat_deploy.search import ArchiveMarginals, Budget, MutatedMembers
 from nat_deploy.search.archive import not_among
 from nat_deploy.search.distribution import mutate
 from nat_deploy.search.initial import sample_initial_archive
 from nat_deploy.search.nsga3 import evolve
 from nat_deploy.search.problem import make_problem
 from nat_deploy.search.settings import SearchSettings
-
-from nat_deploy.search import Budget
 
 from .worlds import SPACE, SyntheticDevice
 

@@ -10,7 +10,9 @@ from nat_deploy.supernets.ofa_mbv3 import ElasticMBConv
 
 
 @torch.no_grad()
-def make_lively_supernet(width: float = 0.35, resolutions: tuple[int, ...] = (32, 48), num_classes: int = 7) -> OfaMobileNetV3Supernet:
+def make_lively_supernet(
+    width: float = 0.35, resolutions: tuple[int, ...] = (32, 48), num_classes: int = 7
+) -> OfaMobileNetV3Supernet:
     """A float64 supernet with random scales, shifts and kernel matrices, and statistics from a few random subnets."""
     generator = torch.Generator().manual_seed(1)
     supernet = OfaMobileNetV3Supernet(OfaMobileNetV3Space(width, resolutions, num_classes), generator).double()

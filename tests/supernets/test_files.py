@@ -6,7 +6,14 @@ from safetensors.torch import save_file
 
 from nat_deploy.errors import FileFormatError, MissingError, NatDeployError
 from nat_deploy.spaces import OfaMobileNetV3Space
-from nat_deploy.supernets import OfaMobileNetV3Supernet, extract_subnet, load_subnet_weights, load_supernet, save_supernet, save_weights
+from nat_deploy.supernets import (
+    OfaMobileNetV3Supernet,
+    extract_subnet,
+    load_subnet_weights,
+    load_supernet,
+    save_supernet,
+    save_weights,
+)
 from nat_deploy.supernets.ofa_checkpoint import import_supernet
 from tests.supernets.networks import make_lively_supernet
 
@@ -30,7 +37,12 @@ def published_names(supernet: OfaMobileNetV3Supernet, *, infix: str) -> dict[str
 
     put("first_conv.conv", "stem.conv")
     put("first_conv.bn", "stem.bn")
-    for theirs, ours in (("depth_conv.conv", "depthwise"), ("depth_conv.bn", "depthwise_bn"), ("point_linear.conv", "projection"), ("point_linear.bn", "projection_bn")):
+    for theirs, ours in (
+        ("depth_conv.conv", "depthwise"),
+        ("depth_conv.bn", "depthwise_bn"),
+        ("point_linear.conv", "projection"),
+        ("point_linear.bn", "projection_bn"),
+    ):
         put(f"blocks.0.{infix}.{theirs}", f"first.{ours}")
     for index in range(20):
         body, layer = f"blocks.{index + 1}.{infix}", f"layers.{index}"
@@ -64,7 +76,9 @@ def test_the_published_layout_has_475_tensors() -> None:
 
 @pytest.mark.parametrize("infix", ["conv", "mobile_inverted_conv"])
 @pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
-def test_checkpoints_of_both_generations_are_read(supernet: OfaMobileNetV3Supernet, tmp_path: Path, infix: str, suffix: str) -> None:
+def test_checkpoints_of_both_generations_are_read(
+    supernet: OfaMobileNetV3Supernet, tmp_path: Path, infix: str, suffix: str
+) -> None:
     path = tmp_path / f"ofa{suffix}"
     tensors = {name: tensor.contiguous() for name, tensor in published_names(supernet, infix=infix).items()}
     if suffix == ".pth":
@@ -89,7 +103,12 @@ def test_every_key_that_does_not_fit_is_named(supernet: OfaMobileNetV3Supernet, 
     with pytest.raises(FileFormatError) as caught:
         import_supernet(path, supernet.space)
     message = str(caught.value)
-    for name in ("stem.conv.weight", "layers.2.projection.weight", "blocks.7.conv.mystery.weight", "classifier.linear.bias is (99,)"):
+    for name in (
+        "stem.conv.weight",
+        "layers.2.projection.weight",
+        "blocks.7.conv.mystery.weight",
+        "classifier.linear.bias is (99,)",
+    ):
         assert name in message
 
 

@@ -78,7 +78,8 @@ def test_sorting_channels_changes_no_trained_width(expands: tuple[int, ...], ima
     supernet = make_lively_supernet()
     space = supernet.space
     trained = [space.largest()] + [
-        Architecture(space=space.name, resolution=32, depth=(4,) * 5, kernel=(5,) * 20, expand=(expand,) * 20) for expand in expands
+        Architecture(space=space.name, resolution=32, depth=(4,) * 5, kernel=(5,) * 20, expand=(expand,) * 20)
+        for expand in expands
     ]
     with torch.no_grad():
         before = [supernet(images, architecture) for architecture in trained]

@@ -61,9 +61,9 @@ def _fit_member(values: NDArray[np.float64], errors: NDArray[np.float64], rng: n
 
 def _solve(system: NDArray[np.float64], target: NDArray[np.float64]) -> NDArray[np.float64]:
     try:
-        return np.linalg.solve(system, target)
+        return np.asarray(np.linalg.solve(system, target), dtype=np.float64)
     except np.linalg.LinAlgError:  # columns that never vary make the tail singular
-        return np.asarray(np.linalg.lstsq(system, target, rcond=1e-10)[0])
+        return np.asarray(np.linalg.lstsq(system, target, rcond=1e-10)[0], dtype=np.float64)
 
 
 def _cubic(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -27,7 +27,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import sparse
+from scipy import sparse, stats
 from scipy.special import stdtrit
 
 from nat_deploy.errors import InputError
@@ -222,7 +222,7 @@ def _fit(index: BlockIndex, observations: Observations) -> GroupedRidge:
         [group / usual[:, None] for group in _graph_groups(index, observations)],
         observations.latency_ms / usual,
         kinds=np.where(observations.is_network, _NETWORK, _BLOCK),
-        known_noise=observations.relative_noise,
+        known_noise=observations.relative_noise * observations.latency_ms / usual,
     )
 
 
@@ -232,9 +232,11 @@ def _usual_ms(index: BlockIndex, observations: Observations) -> FloatArray:
     themselves."""
     rows = observations.is_network
     moved = np.log((observations.counts @ index.traffic)[rows])
-    law = np.polyfit(moved, np.log(observations.latency_ms[rows]), deg=1) if np.ptp(moved) > 0 else np.zeros(2)
+    log_ms = np.log(observations.latency_ms[rows])
+    # Theil and Sen's line: a few wild latencies do not move it.
+    slope = stats.theilslopes(log_ms, moved).slope if np.ptp(moved) > 0 else 0.0
     usual = observations.latency_ms.copy()
-    usual[rows] = np.exp(np.polyval(law, moved))
+    usual[rows] = np.exp(np.median(log_ms - slope * moved) + slope * moved)
     return usual
 
 

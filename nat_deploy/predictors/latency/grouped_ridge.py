@@ -23,7 +23,8 @@ _LOG_NOISE_BOUNDS = (-7.5, 0.0)
 _FIRST_GROUP_LOG_SCALE, _OTHER_LOG_SCALE, _LOG_NOISE = 0.0, -2.0, -4.0
 # How far these logs may stray from where they start: keeps them finite where the data say nothing, and few rows from claiming no noise.
 _SCALE_PRIOR, _NOISE_PRIOR = 3.0, 1.0
-_OUTLIER = 2.5  # leave-one-out scores beyond this are outliers
+_OUTLIER = 2.5  # leave-one-out errors beyond so many standard deviations are outliers
+_WILD, _LEAST_SPREAD = 5.0, 0.05  # targets beyond so many robust standard deviations are doubted from the start
 _ROBUST_PASSES = 8
 
 
@@ -61,20 +62,19 @@ def fit_grouped_ridge(
     scales = [_scales(group) for group in features]
     scaled = [group * scale for group, scale in zip(features, scales, strict=True)]
     kernels = [group @ group.T for group in scaled]
-    doubt = np.ones(len(targets))
+    doubt = _first_doubt(targets, kinds)
     start = np.array([_FIRST_GROUP_LOG_SCALE, *[_OTHER_LOG_SCALE] * (len(kernels) - 1), *[_LOG_NOISE] * (int(kinds.max()) + 1)])
     logs = start
     for _ in range(_ROBUST_PASSES):
         logs = _most_likely(logs, start, kernels, targets, kinds, known_noise, doubt)
         noise = np.exp(logs[len(kernels) :])
         variance = noise[kinds] ** 2 + known_noise**2
-        lower, alpha = _solve(logs, kernels, targets, variance * doubt)
+        lower, alpha = _solve(logs, kernels, targets, variance + doubt)
         precision = np.diag(cho_solve((lower, True), np.eye(len(targets))))
         residuals = alpha / precision
-        loo_std = np.sqrt(np.maximum(1 / precision - variance * (doubt - 1), variance))
-        scores = np.abs(residuals) / loo_std
-        doubted = np.maximum(1, scores / _OUTLIER) ** 2
-        if np.allclose(doubted, doubt, rtol=0.2):
+        loo_std = np.sqrt(np.maximum(1 / precision - doubt, variance))
+        doubted = np.maximum(0, residuals**2 - (_OUTLIER * loo_std) ** 2)
+        if np.allclose(doubted, doubt, rtol=0.2, atol=1e-5):
             break
         doubt = doubted
     prior = np.concatenate([np.exp(log) * scale for log, scale in zip(logs, scales, strict=False)])
@@ -87,6 +87,15 @@ def fit_grouped_ridge(
         loo_residuals=residuals,
         loo_std=loo_std,
     )
+
+
+def _first_doubt(targets: FloatArray, kinds: NDArray[np.int64]) -> FloatArray:
+    """Variance added to rows that are far from all others of their kind before anything is fitted: one wild row at the edge of
+    the features would bend the fit until it looks tame."""
+    middle = np.array([np.median(targets[kinds == kind]) if (kinds == kind).any() else 0 for kind in range(int(kinds.max()) + 1)])
+    away = np.abs(targets - middle[kinds])
+    usual = max(1.4826 * float(np.median(away[kinds == kinds.min()])), _LEAST_SPREAD)
+    return np.where(away > _WILD * usual, away**2, 0.0)
 
 
 def _scales(group: FloatArray) -> FloatArray:
@@ -123,10 +132,10 @@ def _most_likely(
 
     def loss(logs: FloatArray) -> tuple[float, FloatArray]:
         noise = np.exp(2 * logs[len(kernels) :])
-        lower, alpha = _solve(logs, kernels, targets, (noise[kinds] + known_noise**2) * doubt)
+        lower, alpha = _solve(logs, kernels, targets, noise[kinds] + known_noise**2 + doubt)
         slope = cho_solve((lower, True), np.eye(len(targets))) - np.outer(alpha, alpha)
         gradient = [np.exp(2 * log) * np.vdot(slope, kernel) for log, kernel in zip(logs, kernels, strict=False)]
-        gradient += [level * (np.diag(slope) * doubt)[rows].sum() for level, rows in zip(noise, of_kind, strict=True)]
+        gradient += [level * np.diag(slope)[rows].sum() for level, rows in zip(noise, of_kind, strict=True)]
         strayed = (logs - centre) / widths
         value = 0.5 * targets @ alpha + np.log(np.diag(lower)).sum() + 0.5 * strayed @ strayed
         return float(value), np.array(gradient) + strayed / widths
