@@ -1,6 +1,7 @@
 """The additive predictor on a synthetic device and on public labels."""
 
 import csv
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,9 +15,11 @@ from nat_deploy.predictors.latency import (
     LatencyPredictor,
     fit_baseline,
     fit_on_networks,
+    fit_predictor,
     predictor_from_table,
     score,
 )
+from nat_deploy.predictors.latency.additive import network_observations
 from nat_deploy.spaces import SPACE_NAMES, Architecture, Genes, SearchSpace, count_macs, make_space
 from tests.contracts.latency_predictor_contract import LatencyPredictorContract
 from tests.predictors.synthetic_device import TARGET, latencies, make_table, small_space
@@ -154,3 +157,25 @@ def test_one_wild_latency_at_the_edge_is_not_believed() -> None:
     unseen = space.sample(rng, 200)
     predicted = fit_on_networks(BlockIndex(space), TARGET, genes, measured).predict(unseen)
     assert score(predicted, latencies(space, unseen, rng, noise=0)).mape < 0.04
+
+
+def test_sittings_in_different_states_of_the_machine_do_not_blur_the_model() -> None:
+    """A machine whose neighbours make it 20 % faster or slower from one sitting to the next."""
+    space = small_space()
+    rng = np.random.default_rng(0)
+    index = BlockIndex(space)
+    genes, unseen = space.sample(rng, 96), space.sample(rng, 300)
+    sittings = np.repeat(np.arange(8), 12)
+    states = np.array([1.0, 0.8, 1.2, 1.0, 1.2, 0.8, 1.0, 1.0])
+    measured = network_observations(index, genes, latencies(space, genes, rng, noise=0.005) * states[sittings])
+    exact = latencies(space, unseen, rng, noise=0)
+
+    told, not_told = (
+        fit_predictor(index, TARGET, replace(measured, sittings=numbers)).predict(unseen)
+        for numbers in (sittings, np.zeros_like(sittings))
+    )
+    blur, clear = (np.std(prediction.value / exact) for prediction in (not_told, told))
+    assert clear < 0.6 * blur
+    # The next sitting has a state too, so the interval must hold networks measured in any of these.
+    held = [np.mean((told.low <= state * exact) & (state * exact <= told.high)) for state in (0.8, 1.0, 1.2)]
+    assert min(held) > 0.9

@@ -1,7 +1,7 @@
 """The latency predictor: a network takes as long as its blocks, and what a block takes is learned from networks and blocks
 together.
 
-    latency(network) = call overhead + sum over blocks of cost(block) + effect of the resolution
+    latency(network) = (call overhead + sum over blocks of cost(block) + effect of the resolution) * state of the sitting
     cost(block)      = features · (weights of all blocks + weights of its layer type) + traffic · weight of its variant
 
 `features` are counts of work and traffic (`block_features.py`). Every measured network says something about all of its blocks;
@@ -15,6 +15,9 @@ whether the measured blocks help at all.
 
 On public labels (`benchmarks/latency_prediction_ofa.py`) 30 networks give a mean error of about 1 %, gradient boosting on the
 same features 5 %.
+
+A machine that others use as well is faster in one minute than in the next: graphs of one sitting share its state, a factor near
+1, and what the factors of the sittings spread is part of every interval, since the next sitting has one too.
 
 Intervals are conformal (Vovk et al. 2005; jackknife: Barber et al. 2021): the leave-one-out errors, each divided by its
 predicted spread, give the factor by which a predicted spread must be multiplied to hold 95 % of errors. They are taken on the
@@ -43,6 +46,7 @@ MIN_NETWORKS = 5
 _RANGE_MARGIN = 0.05  # a network this much smaller or larger than all measured ones is still called inside
 _Z95 = 1.96
 _NETWORKS_PER_FREEDOM = 5
+_MIN_SITTINGS = 3
 _NETWORK, _BLOCK = 0, 1
 
 
@@ -54,12 +58,14 @@ class Observations:
     resolutions     shape `(n,)`: place of the resolution in the space; -1 for a block
     latency_ms      shape `(n,)`
     relative_noise  shape `(n,)`: standard deviation of each measurement as a share of it, as far as it is known
+    sittings        shape `(n,)`: number of the sitting that a graph was measured in
     """
 
     counts: sparse.csr_array
     resolutions: NDArray[np.int64]
     latency_ms: FloatArray
     relative_noise: FloatArray
+    sittings: NDArray[np.int64]
 
     @property
     def is_network(self) -> NDArray[np.bool_]:
@@ -72,13 +78,18 @@ class Observations:
             resolutions=self.resolutions[rows],
             latency_ms=self.latency_ms[rows],
             relative_noise=self.relative_noise[rows],
+            sittings=self.sittings[rows],
         )
 
 
 def network_observations(index: BlockIndex, genes: Genes, latency_ms: FloatArray) -> Observations:
     """Observations of whole networks alone, their latencies of shape `(n,)` and of unknown noise."""
     return Observations(
-        counts=index.count(genes), resolutions=genes[:, 0], latency_ms=latency_ms, relative_noise=np.zeros(len(genes))
+        counts=index.count(genes),
+        resolutions=genes[:, 0],
+        latency_ms=latency_ms,
+        relative_noise=np.zeros(len(genes)),
+        sittings=np.zeros(len(genes), dtype=np.int64),
     )
 
 
@@ -103,6 +114,7 @@ def table_observations(index: BlockIndex, table: LatencyTable, statistic: Statis
         resolutions=np.concatenate([genes[:, 0], np.full(alone.shape[0], -1)]),
         latency_ms=np.array([timing.value_ms(statistic) for timing in timings]),
         relative_noise=np.array([_relative_noise(timing, statistic) for timing in timings]),
+        sittings=np.array([entry.sitting for entry in (*networks, *blocks, *table.overheads)], dtype=np.int64),
     )
 
 
@@ -126,6 +138,14 @@ def _graph_groups(index: BlockIndex, observations: Observations) -> list[FloatAr
     return [*groups, additive[1] * alone[:, None]] if alone.any() else groups
 
 
+def _sitting_states(observations: Observations) -> FloatArray:
+    """Which sitting each graph belongs to, as columns `(n, num_sittings)`; none where there are too few to tell their states from the rest."""
+    numbers = np.unique(observations.sittings)
+    if len(numbers) < _MIN_SITTINGS:
+        return np.zeros((len(observations.sittings), 0))
+    return (observations.sittings[:, None] == numbers).astype(np.float64)
+
+
 @dataclass(frozen=True, kw_only=True)
 class AdditivePredictor:
     """A fitted predictor; every architecture is a few look-ups and sums. Make it with `fit_predictor`."""
@@ -137,6 +157,7 @@ class AdditivePredictor:
     loo_mape: float  # of the networks, each predicted from all other measurements, as a share
     noise: float  # learned spread of a network's latency around the model, as a share
     measured_noise: float  # of the measurements of a usual network, as a share
+    sitting_noise: float  # spread of the states of the sittings, as a share
     spread_factor: float  # predicted spread times this is half an interval
     block_ms: FloatArray  # cost of every block, (num_blocks,)
     overhead_ms: float
@@ -150,7 +171,7 @@ class AdditivePredictor:
     def predict(self, genes: Genes) -> Prediction:
         """Latencies of architectures, genes of shape `(n, num_genes)`; they are brought to canonical form first."""
         value, doubt = self._value_and_doubt(genes)
-        spread = np.sqrt(self.noise**2 + self.measured_noise**2 + (doubt / value) ** 2)
+        spread = np.sqrt(self.noise**2 + self.measured_noise**2 + self.sitting_noise**2 + (doubt / value) ** 2)
         width = np.exp(np.minimum(self.spread_factor * spread, 3.0))
         return Prediction(value=value, low=value / width, high=value * width)
 
@@ -218,8 +239,11 @@ def measured_index(space: SearchSpace, table: LatencyTable) -> BlockIndex:
 
 def _fit(index: BlockIndex, observations: Observations) -> GroupedRidge:
     usual = _usual_ms(index, observations)
+    groups = [group / usual[:, None] for group in _graph_groups(index, observations)]
+    # A factor of 1 + d on a latency near `usual` is, to first order, d more on the relative scale.
+    states = _sitting_states(observations)
     return fit_grouped_ridge(
-        [group / usual[:, None] for group in _graph_groups(index, observations)],
+        [*groups, states] if states.shape[1] else groups,
         observations.latency_ms / usual,
         kinds=np.where(observations.is_network, _NETWORK, _BLOCK),
         known_noise=observations.relative_noise * observations.latency_ms / usual,
@@ -263,6 +287,7 @@ def _compile(
     rows = observations.is_network
     latency = observations.latency_ms[rows]
     measured_noise = float(np.median(observations.relative_noise[rows]))
+    num_states = _sitting_states(observations).shape[1]
     directions = _main_directions(index, costs[:, 1:], overhead[0, 1:], resolution[:, 1:])
     return AdditivePredictor(
         index=index,
@@ -272,6 +297,7 @@ def _compile(
         loo_mape=_loo_mape(fit, observations),
         noise=float(fit.noise[_NETWORK]),
         measured_noise=measured_noise,
+        sitting_noise=float(np.sqrt(np.mean(fit.weights[-num_states:] ** 2))) if num_states else 0.0,
         spread_factor=_conformal_factor(np.abs(_log_errors(fit, observations)) / fit.loo_std[rows]),
         block_ms=costs[:, 0],
         overhead_ms=float(overhead[0, 0]),
