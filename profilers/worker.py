@@ -93,6 +93,8 @@ def measure_group(job: Job, ids: Sequence[str], runtime: Runtime, emit: Emit) ->
                     precision=job.precision,
                     batch_size=job.batch_size,
                     seed=job.seed,
+                    # Untrained weights produce denormals, which some CPUs compute a hundred times slower.
+                    flush_denormals=True,
                 )
             except ProfilerError as error:
                 failed(model.id, error)

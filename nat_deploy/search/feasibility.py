@@ -6,6 +6,7 @@ from nat_deploy.errors import BudgetError
 from nat_deploy.search.archive import not_among
 from nat_deploy.search.budget import Budget, find_smallest
 from nat_deploy.search.latency_measuring import MeasuredLatencies
+from nat_deploy.search.objective import make_objective
 from nat_deploy.search.problem import SearchProblem
 from nat_deploy.spaces import Genes
 
@@ -53,5 +54,5 @@ def budget_error(problem: SearchProblem, budget: Budget, least: float, *, how: s
     source = problem.latency.get(budget.objective)
     where = f" on '{source.target.key}'" if source else ""
     return BudgetError(
-        f"no architecture of '{problem.space.name}' meets {budget}{where}: the smallest reachable value is {least:.4g} ({how}); raise the budget to at least that"
+        f"no architecture of '{problem.space.name}' meets {budget}{where}: the smallest reachable value is {least:.4g} {make_objective(budget.objective).unit} ({how}); raise the budget to at least that"
     )

@@ -86,6 +86,7 @@ class Runtime(Protocol):
         precision: str = "fp32",
         batch_size: int = 1,
         seed: int = 0,
+        flush_denormals: bool = False,
     ) -> Session:
         """Load a model.
 
@@ -95,6 +96,8 @@ class Runtime(Protocol):
             precision: What the graph computes in; runtimes that cannot convert ignore it.
             batch_size: Fills a leading dimension that the graph leaves open.
             seed: Of the inputs that `run` uses.
+            flush_denormals: Compute with zeros for denormals. It changes the arithmetic of the whole process, so ask for it only
+                in a process that does nothing else.
 
         Raises:
             ModelFileError: The file is missing, is not a model, or does not take this batch.

@@ -50,6 +50,7 @@ class FakeRuntime:
         precision: str = "fp32",
         batch_size: int = 1,
         seed: int = 0,
+        flush_denormals: bool = False,
     ) -> FakeSession:
         check_model_file(Path(path))
         return FakeSession(Path(path).name, self.clock, self._duration_ns, batch_size=batch_size, seed=seed)

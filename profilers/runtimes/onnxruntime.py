@@ -48,11 +48,12 @@ class OnnxRuntime:
         precision: str = "fp32",
         batch_size: int = 1,
         seed: int = 0,
+        flush_denormals: bool = False,
     ) -> OnnxRuntimeSession:
         ort = _import()
         check_model_file(Path(path))
         try:
-            session = ort.InferenceSession(str(path), _options(ort, threads), providers=_PROVIDERS)
+            session = ort.InferenceSession(str(path), _options(ort, threads, flush_denormals), providers=_PROVIDERS)
         except Exception as error:  # its exceptions have no common base
             raise _load_error(Path(path), error) from error
         inputs = {item.name: _spec(item, Path(path).name, batch_size) for item in session.get_inputs()}
@@ -96,7 +97,7 @@ def _import() -> Any:
         ) from error
 
 
-def _options(ort: Any, threads: int) -> Any:
+def _options(ort: Any, threads: int, flush_denormals: bool) -> Any:
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads  # 0 would let the runtime choose, and pin, by itself
     options.inter_op_num_threads = 1
@@ -105,8 +106,8 @@ def _options(ort: Any, threads: int) -> Any:
     options.log_severity_level = 3  # errors come as exceptions; warnings would flood the event stream
     # Spinning workers answer faster, but a single thread has none to wait for.
     options.add_session_config_entry("session.intra_op.allow_spinning", "1" if threads > 1 else "0")
-    # Untrained weights produce denormals, which some CPUs compute a hundred times slower.
-    options.add_session_config_entry("session.set_denormal_as_zero", "1")
+    if flush_denormals:
+        options.add_session_config_entry("session.set_denormal_as_zero", "1")
     return options
 
 

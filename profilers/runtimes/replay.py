@@ -52,6 +52,7 @@ class ReplayRuntime:
         precision: str = "fp32",
         batch_size: int = 1,
         seed: int = 0,
+        flush_denormals: bool = False,
     ) -> ReplaySession:
         asked, known = (threads, precision, batch_size), self.target
         if asked != (known.threads, known.precision, known.batch_size):

@@ -43,6 +43,7 @@ class LifelikeRuntime(FakeRuntime):
         precision: str = "fp32",
         batch_size: int = 1,
         seed: int = 0,
+        flush_denormals: bool = False,
     ) -> FakeSession:
         print("chatter of a native library")  # must not reach the stream of events
         os.write(1, b"more chatter\n")

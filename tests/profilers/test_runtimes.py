@@ -114,3 +114,10 @@ def test_random_inputs_are_seeded_and_fit_their_types() -> None:
 def test_unknown_runtimes_name_the_known_ones() -> None:
     with pytest.raises(RuntimeNotInstalledError, match="onnxruntime"):
         open_runtime("warpspeed")
+
+
+def test_loading_a_model_leaves_the_arithmetic_of_the_process_alone(linear_model: Path) -> None:
+    """ONNX Runtime can switch denormal numbers off for the whole thread that loads a model: only workers may ask for that."""
+    smallest = np.finfo(np.float64).smallest_subnormal
+    with open_runtime("onnxruntime").load(linear_model):
+        assert smallest * np.float64(1.0) == smallest > 0

@@ -105,7 +105,7 @@ def test_impossible_budget_says_the_smallest_reachable_value_before_anything_is_
     device, evaluator = SyntheticDevice(bias=0.9), SyntheticEvaluator()
     smallest = 1.01 * float(device.true_ms(SPACE.encode(SPACE.smallest())[None])[0])  # its interval's upper end
     folder = RunFolder.create(tmp_path / "run", small_settings(budgets=(Budget(objective="latency_ms", upper=0.2),)), {})
-    with pytest.raises(BudgetError, match=rf"latency_ms <= 0.2 on 'fake-board.*{smallest:.4g} \(measured\)"):
+    with pytest.raises(BudgetError, match=rf"latency_ms <= 0.2 on 'fake-board.*{smallest:.4g} ms \(measured\)"):
         search(folder, device, evaluator)
     assert evaluator.num_evaluated == 0
 

@@ -37,7 +37,7 @@ from nat_deploy.errors import InputError
 from nat_deploy.predictors.latency.block_index import BlockIndex
 from nat_deploy.predictors.latency.grouped_ridge import GroupedRidge, fit_grouped_ridge
 from nat_deploy.predictors.latency.prediction import FloatArray, Prediction
-from nat_deploy.predictors.latency.table import LatencyTable, Statistic, Timing
+from nat_deploy.predictors.latency.table import BlockEntry, LatencyTable, NetworkEntry, OverheadEntry, Statistic, Timing
 from nat_deploy.spaces import Genes, SearchSpace, make_space
 from profilers.target import Target
 
@@ -104,17 +104,14 @@ def table_observations(index: BlockIndex, table: LatencyTable, statistic: Statis
         (np.ones(len(blocks)), (np.arange(len(blocks)), [places[entry.block] for entry in blocks])),
         shape=(len(blocks) + len(table.overheads), len(index.blocks)),
     )
-    timings = [
-        *(entry.timing for entry in networks),
-        *(entry.timing for entry in blocks),
-        *(entry.timing for entry in table.overheads),
-    ]
+    entries: list[NetworkEntry | BlockEntry | OverheadEntry] = [*networks, *blocks, *table.overheads]
+    timings = [entry.timing for entry in entries]
     return Observations(
         counts=sparse.vstack([index.count(genes), alone], format="csr"),
         resolutions=np.concatenate([genes[:, 0], np.full(alone.shape[0], -1)]),
         latency_ms=np.array([timing.value_ms(statistic) for timing in timings]),
         relative_noise=np.array([_relative_noise(timing, statistic) for timing in timings]),
-        sittings=np.array([entry.sitting for entry in (*networks, *blocks, *table.overheads)], dtype=np.int64),
+        sittings=np.array([entry.sitting for entry in entries], dtype=np.int64),
     )
 
 
@@ -143,7 +140,7 @@ def _sitting_states(observations: Observations) -> FloatArray:
     numbers = np.unique(observations.sittings)
     if len(numbers) < _MIN_SITTINGS:
         return np.zeros((len(observations.sittings), 0))
-    return (observations.sittings[:, None] == numbers).astype(np.float64)
+    return np.asarray(observations.sittings[:, None] == numbers, dtype=np.float64)
 
 
 @dataclass(frozen=True, kw_only=True)
