@@ -1,0 +1,31 @@
+"""How many architectures a second are counted: MACs, parameters and peak activation memory, in one thread.
+
+python benchmarks/counting.py
+"""
+
+import platform
+import time
+from datetime import date
+
+import numpy as np
+
+from nat_deploy.spaces import make_space
+
+COUNT, ROUNDS = 100_000, 5
+
+
+def main() -> None:
+    space = make_space("ofa-mbv3-w1.0")
+    genes = space.sample(np.random.default_rng(0), COUNT)
+    space.count(genes[:10])  # builds the look-up tables
+    rates = []
+    for _ in range(ROUNDS):
+        started = time.perf_counter()
+        space.count(genes)
+        rates.append(COUNT / (time.perf_counter() - started))
+    print(f"{date.today().isoformat()} | {platform.processor() or platform.machine()} | python {platform.python_version()}")
+    print(f"{np.median(rates):,.0f} architectures a second (median of {ROUNDS}, {min(rates):,.0f} to {max(rates):,.0f})")
+
+
+if __name__ == "__main__":
+    main()
