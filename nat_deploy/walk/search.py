@@ -130,8 +130,8 @@ def search_network(request: SearchRequest, run: Path, listener: SearchListener, 
         listener.on_search,
     )
     for place, finalist in enumerate(result.finalists, start=1):
-        _write_subnet(run / "finalists" / str(place), space, finalist, evaluator, info_classes=data.class_names)
-    subnet_file = _write_subnet(run, space, result.chosen, evaluator, info_classes=data.class_names)
+        _write_subnet(run / "finalists" / str(place), space, finalist, evaluator, class_names=data.class_names)
+    subnet_file = _write_subnet(run, space, result.chosen, evaluator, class_names=data.class_names)
     architecture = _decode(space, result.chosen)
     test = evaluator.test_accuracy(architecture)
     _write_summary(run, result, test)
@@ -195,14 +195,14 @@ def _decode(space: SearchSpace, finalist: FinalistRecord) -> Architecture:
 
 
 def _write_subnet(
-    folder: Path, space: SearchSpace, finalist: FinalistRecord, evaluator: SupernetEvaluator, *, info_classes: tuple[str, ...]
+    folder: Path, space: SearchSpace, finalist: FinalistRecord, evaluator: SupernetEvaluator, *, class_names: tuple[str, ...]
 ) -> Path:
     """`subnet.json` and `subnet.safetensors`: weights with calibrated batch norms, ready to export."""
     folder.mkdir(parents=True, exist_ok=True)
     architecture = _decode(space, finalist)
     weights = folder / "subnet.safetensors"
     metadata = {
-        "class_names": json.dumps(info_classes),
+        "class_names": json.dumps(class_names),
         "normalisation": json.dumps(asdict(evaluator.data.normalisation)),
         "trained_on": evaluator.data.name,
     }
