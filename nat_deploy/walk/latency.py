@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nat_deploy.predictors.latency import (
-    AdditivePredictor,
+    LatencyPredictor,
     LatencyTable,
     load_table,
     predictor_from_table,
@@ -23,7 +23,7 @@ class LatencyModel:
     """A predictor and the table it comes from."""
 
     table: LatencyTable
-    predictor: AdditivePredictor
+    predictor: LatencyPredictor
 
 
 def get_latency_model(
