@@ -88,8 +88,8 @@ class _Manifest(Strict):
 
 
 def manifest_json(kit: Kit) -> str:
-    """The text of a kit's `manifest.json`."""
-    manifest = _Manifest(
+    """The text of a kit's `manifest.json`, one graph a line."""
+    head = _Manifest(
         format=1,
         unit="ms",
         space=kit.space,
@@ -102,7 +102,8 @@ def manifest_json(kit: Kit) -> str:
         natdeploy_version=kit.natdeploy_version,
         graphs=[_graph_model(graph) for graph in kit.graphs],
     )
-    return manifest.model_dump_json(indent=1, exclude_none=True) + "\n"
+    graphs = ",\n".join("  " + graph.model_dump_json(exclude_none=True) for graph in head.graphs)
+    return head.model_dump_json(indent=1, exclude={"graphs"}).removesuffix("\n}") + f',\n "graphs": [\n{graphs}\n ]\n}}\n'
 
 
 def load_manifest(folder: Path) -> Kit:

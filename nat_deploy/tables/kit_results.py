@@ -14,6 +14,7 @@ from nat_deploy.predictors.latency import BlockEntry, LatencyTable, NetworkEntry
 from nat_deploy.spaces import Architecture, Block
 from nat_deploy.tables.kit_manifest import Kit, KitGraph
 from nat_deploy.tables.plausible import check_plausible
+from nat_deploy.tables.whole_text import read_whole_text
 from profilers.errors import JobError, ModelFileError
 from profilers.measurement import Measurement
 from profilers.results import read_results
@@ -21,7 +22,6 @@ from profilers.runtimes.base import file_sha256
 from profilers.target import Target
 
 _HEADER = ["id", "ms"]
-_MOST_BYTES = 10_000_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -183,21 +183,7 @@ def _sittings(rows: Sequence[Measurement]) -> dict[str, int]:
 
 def _read_csv(path: Path) -> list[tuple[str, float]]:
     try:
-        text = path.read_bytes().decode("utf-8-sig")
-    except FileNotFoundError as error:
-        raise MissingError(f"results '{path}' must exist, but there are none; copy them from the device") from error
-    except (OSError, ValueError) as error:
-        raise FileFormatError(
-            f"results '{path}' must be readable UTF-8 text, but they are not ({str(error)[:120]}); save them so"
-        ) from error
-    if len(text) > _MOST_BYTES:
-        raise FileFormatError(f"results '{path}' must be a few kilobytes, but they are larger; check the file")
-    if not text.endswith("\n"):
-        raise FileFormatError(
-            f"results '{path}' must end with a line break, but they do not, so they may have been cut; copy them again or add it"
-        )
-    try:
-        lines = list(csv.reader(io.StringIO(text, newline=""), strict=True))
+        lines = list(csv.reader(io.StringIO(read_whole_text(path), newline=""), strict=True))
     except csv.Error as error:
         raise FileFormatError(f"results '{path}' must be comma-separated, but they are not ({error}); save them so") from error
     if [cell.strip() for cell in lines[0]] != _HEADER:

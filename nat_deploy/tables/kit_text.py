@@ -44,7 +44,7 @@ Measure the files one by one and write one number for each into `{csv}`: the **m
 |---|---|---|
 | ONNX Runtime's perf test | `onnxruntime_perf_test -I -e cpu -x {threads} -y 1 -t 5 {models}/ID.onnx` | `P50 Latency` is in seconds: times 1000 |
 | LiteRT's benchmark_model | `benchmark_model --graph=ID.tflite --num_threads={threads} --num_runs=50` (convert the ONNX file first) | `Inference (avg)` is in microseconds: divided by 1000 |
-| TensorRT's trtexec | `trtexec --onnx={models}/ID.onnx{trtexec}` | `GPU Compute Time: median`, in ms already |
+| TensorRT's trtexec | `trtexec --onnx={models}/ID.onnx{trtexec}` | `GPU Compute Time: median`, in ms already{trtexec_note} |
 
 ## Back home
 
@@ -79,6 +79,7 @@ def instructions(kit: Kit) -> str:
         csv=RESULTS_CSV,
         jsonl=RESULTS_JSONL,
         trtexec={"fp32": "", "fp16": " --fp16", "int8": " --int8"}[kit.precision],
+        trtexec_note="" if with_profilers else "; TensorRT 11 has no such option, convert the ONNX files first",
         jsonl_import=f"    natdeploy table import --kit FOLDER --results FOLDER/{RESULTS_JSONL}\n" if with_profilers else "",
         manifest=MANIFEST,
     )

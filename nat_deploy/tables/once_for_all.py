@@ -20,14 +20,14 @@ from typing import Annotated, Any
 import yaml
 from pydantic import Field, TypeAdapter, ValidationError
 
-from nat_deploy.errors import FileFormatError, InputError, MissingError
+from nat_deploy.errors import FileFormatError, InputError
 from nat_deploy.predictors.latency import BlockEntry, BlockIndex, LatencyTable, Provenance, Timing
 from nat_deploy.predictors.latency.table_file import Strict, first_fault
 from nat_deploy.spaces import SPACE_NAMES, Block, make_space
 from nat_deploy.tables.plausible import check_plausible
+from nat_deploy.tables.whole_text import read_whole_text
 from profilers.target import Target
 
-_MOST_BYTES = 10_000_000
 _STEM = re.compile(r"Conv-input:(\d{2,4})x\1x3-output:\d+x\d+x\d+")
 _LOGITS = re.compile(r"Logits-input:1x1x\d+-output:(\d{1,6})")
 _DEFAULT_CLASSES = 1000
@@ -151,19 +151,7 @@ def _number(read: Sequence[tuple[Path, Mapping[str, _Entry]]], pattern: re.Patte
 
 def _read_file(path: Path) -> dict[str, _Entry]:
     try:
-        text = path.read_bytes().decode("utf-8-sig")
-    except FileNotFoundError as error:
-        raise MissingError(f"file '{path}' must exist, but there is none; check the path") from error
-    except (OSError, ValueError) as error:
-        raise FileFormatError(
-            f"'{path}' must be readable UTF-8 text, but it is not ({str(error)[:120]}); check the file"
-        ) from error
-    if len(text) > _MOST_BYTES:
-        raise FileFormatError(f"'{path}' must be the table of one resolution, a few kilobytes, but it is larger; check the file")
-    if not text.endswith("\n"):
-        raise FileFormatError(f"'{path}' must end with a line break, but it does not, so it may have been cut; copy it again")
-    try:
-        entries = _ENTRIES.validate_python(yaml.load(text, Loader=_StrictLoader))
+        entries = _ENTRIES.validate_python(yaml.load(read_whole_text(path), Loader=_StrictLoader))
     except ValidationError as error:
         raise FileFormatError(f"table '{path}' of Once-for-all {first_fault(error)}; copy it again") from error
     except (yaml.YAMLError, ValueError, RecursionError) as error:

@@ -322,9 +322,11 @@ def _main_directions(index: BlockIndex, blocks: FloatArray, overhead: FloatArray
     moved = counts @ index.traffic
     doubts = counts @ blocks + overhead + moved[:, None] * resolution[genes[:, 0]]
     doubts /= np.linalg.norm(doubts, axis=1, keepdims=True) + 1e-300
-    _, sizes, directions = np.linalg.svd(doubts, full_matrices=False)
-    kept = int(np.searchsorted(np.cumsum(sizes**2) / (sizes**2).sum(), 0.999)) + 1
-    return np.asarray(directions[:kept].T)
+    # Not by singular values: LAPACK's fast way to them has failed to converge on doubts of a real table.
+    sizes, directions = np.linalg.eigh(doubts.T @ doubts)
+    sizes, directions = np.maximum(sizes[::-1], 0), directions[:, ::-1]
+    kept = int(np.searchsorted(np.cumsum(sizes) / sizes.sum(), 0.999)) + 1
+    return np.asarray(directions[:, :kept])
 
 
 def _conformal_factor(scores: FloatArray) -> float:

@@ -6,8 +6,10 @@
 The weights are fitted on the measured blocks (`grouped_ridge.py`), and leaving blocks out one by one says how far they can be
 trusted: each block that was not measured widens the interval by that much, and as alike blocks err alike, their errors add up.
 
-That a network takes as long as its blocks is a belief here and not a finding: every interval is widened by an allowance for it.
-The few networks that were measured move the level from 1 towards what they say, and narrow the allowance.
+That a network takes as long as its blocks is a belief here and not a finding: every interval is widened by an allowance for it,
+a fifth. On one CPU with ONNX Runtime, networks of `ofa-mbv3-w1.0` took 16 % longer than their blocks, whose weights stay in the
+cache when they run alone, and small ones of `ofa-mbv3-w0.5` 3 % less. The few networks that were measured move the level
+from 1 towards what they say, and narrow the allowance.
 """
 
 import math
@@ -34,8 +36,8 @@ from nat_deploy.spaces import Block, Genes, SearchSpace, make_space
 from profilers.target import Target
 
 MIN_BLOCKS = 10
-LEVEL_SPREAD = 0.06  # standard deviation, as a share, of a network against the sum of its blocks: the allowance
-NETWORK_SPREAD = 0.02  # what remains of it from one network to the next when the level is known
+LEVEL_SPREAD = 0.10  # standard deviation, as a share, of whole networks against the sum of their blocks: the allowance
+NETWORK_SPREAD = 0.03  # what remains of it from one network to the next when the level is known
 _COVERAGE, _Z95 = 0.95, 1.96
 _RANGE_MARGIN = 0.05  # a block that moves this much less or more than all measured ones of its type is still called known
 _UNKNOWN_SHARE = 0.1  # a network is outside when so much of its latency lies in blocks that are not
