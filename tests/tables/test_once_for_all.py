@@ -22,7 +22,9 @@ def write(path: Path, space: str = "ofa-mbv3-w0.5", resolution: int = 64, *, sca
     """A table as they publish it, of the synthetic device."""
     blocks = BlockIndex(make_space(space, resolutions=(resolution,), num_classes=num_classes)).blocks
     entries = sorted((once_for_all_key(block), block) for block in blocks)
-    lines = [f"{key}:\n  count: 100\n  mean: {scale * block_ms(block):.12f}\n  std: {scale * 0.01:.12f}\n" for key, block in entries]
+    lines = [
+        f"{key}:\n  count: 100\n  mean: {scale * block_ms(block):.12f}\n  std: {scale * 0.01:.12f}\n" for key, block in entries
+    ]
     path.write_text("".join(lines))
     return path
 
@@ -49,8 +51,7 @@ def test_keys_by_hand() -> None:
         se_channels=104, expanded=True, activation="hswish",
     )  # fmt: skip
     assert (
-        once_for_all_key(layer)
-        == "expanded_conv-input:10x10x136-output:5x5x192-expand:408-kernel:3-stride:2-idskip:0-se:1-hs:1"
+        once_for_all_key(layer) == "expanded_conv-input:10x10x136-output:5x5x192-expand:408-kernel:3-stride:2-idskip:0-se:1-hs:1"
     )
 
 
