@@ -41,7 +41,7 @@ class RefittableSource(LatencySource, Protocol):
     """A predictor as it is before the search, which what the search measures can bring up to date."""
 
     def refit(self, sittings: Sequence[MeasuredSitting]) -> LatencySource:
-        """A predictor that knows these sittings as well, oldest first; the same sittings give the same predictor."""
+        """A predictor that knows these sittings as well, oldest first; the same sittings give the same predictor, none give the source's own."""
         ...
 
 

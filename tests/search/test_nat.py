@@ -168,7 +168,15 @@ def test_events_count_up(tmp_path: Path) -> None:
     run_search(
         SPACE, SyntheticEvaluator(), {"latency_ms": device.predictor()}, {"latency_ms": device.measure}, folder, events.append
     )
-    assert {e.step for e in events} == {"check budgets", "fit surrogate", "evolve", "adapt", "evaluate", "measure", "measure finalists"}
+    assert {e.step for e in events} == {
+        "check budgets",
+        "fit surrogate",
+        "evolve",
+        "adapt",
+        "evaluate",
+        "measure",
+        "measure finalists",
+    }
     assert all(0 <= e.done <= e.total for e in events)
     evaluated = [e.done for e in events if e.step == "evaluate" and e.iteration == 1]
     assert evaluated == sorted(evaluated)

@@ -99,5 +99,7 @@ class BiasedPredictor:
         return Prediction(value=value, low=0.95 * value, high=1.05 * value)
 
     def refit(self, sittings: Sequence[MeasuredSitting]) -> "BiasedPredictor":
+        if not sittings:
+            return self
         ratios = [sitting.value_ms / replace(self, factor=1.0).predict(sitting.genes).value for sitting in sittings]
         return replace(self, factor=float(np.median(np.concatenate(ratios))))
