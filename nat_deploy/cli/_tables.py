@@ -74,7 +74,7 @@ def document_table(path: Path, summary: TableSummary) -> dict[str, object]:
 def describe_kit(folder: Path, kit: Kit) -> str:
     """For people: what was written, and what to do with it."""
     return (
-        f"{folder}: {len(kit.graphs)} ONNX files of {kit.space} for {kit.threads} thread(s), {kit.precision}, batch {kit.batch_size}\n"
+        f"{folder}: {len(kit.graphs)} ONNX files of {kit.space} for {kit.runtime}, {kit.precision}, {kit.threads} thread(s), batch {kit.batch_size}\n"
         f"next: copy the folder to the device and follow {folder / 'INSTRUCTIONS.md'}"
     )
 
@@ -84,6 +84,7 @@ def document_kit(folder: Path, kit: Kit) -> dict[str, object]:
     return {
         "kit": str(folder),
         "space": kit.space,
+        "runtime": kit.runtime,
         "precision": kit.precision,
         "threads": kit.threads,
         "batch_size": kit.batch_size,

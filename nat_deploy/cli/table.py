@@ -117,7 +117,10 @@ def export(
     classes: Annotated[int, typer.Option(help="Outputs of the networks' classifiers.")] = 1000,
     networks: Annotated[int, typer.Option(help="Whole networks in the kit.")] = 20,
     blocks: Annotated[int, typer.Option(help="Single blocks in the kit.")] = 40,
-    precision: Annotated[str, typer.Option(help="What the tool on the device is to compute in: fp32, fp16 or int8.")] = "fp32",
+    runtime: Annotated[
+        str, typer.Option(help="Software on the device; int8 files suit onnxruntime or tensorrt.")
+    ] = "onnxruntime",
+    precision: Annotated[str, typer.Option(help="What the files compute in: fp32, fp16 or int8.")] = "fp32",
     batch_size: Annotated[int, typer.Option(min=1, help="Images of one run.")] = 1,
     threads: Annotated[int, typer.Option(min=1, help="Threads on the device.")] = 1,
     seed: Annotated[int, typer.Option(min=0, help="Of the choice of networks and blocks.")] = 0,
@@ -129,7 +132,7 @@ def export(
     from nat_deploy.errors import InputError
     from nat_deploy.files import write_atomically
     from nat_deploy.spaces import make_space
-    from nat_deploy.tables import open_table, table_csv, write_kit
+    from nat_deploy.tables import kit_device, open_table, table_csv, write_kit
     from nat_deploy.walk.shipped import SHIPPED_RESOLUTIONS, SHIPPED_SPACE
 
     if (csv is None) == (kit is None) or (csv is None) != (table is None):
@@ -145,14 +148,7 @@ def export(
         name = space or SHIPPED_SPACE
         sizes = parse_resolutions(resolutions) or (SHIPPED_RESOLUTIONS if name == SHIPPED_SPACE else None)
         tell("writing ONNX files ...")
-        written = write_kit(
-            kit,
-            make_space(name, resolutions=sizes, num_classes=classes),
-            num_networks=networks,
-            num_blocks=blocks,
-            precision=precision,
-            threads=threads,
-            batch_size=batch_size,
-            seed=seed,
-        )
+        device = kit_device(runtime=runtime, precision=precision, threads=threads, batch_size=batch_size)
+        search_space = make_space(name, resolutions=sizes, num_classes=classes)
+        written = write_kit(kit, search_space, device, num_networks=networks, num_blocks=blocks, seed=seed)
         answer(describe_kit(kit, written), document_kit(kit, written), as_json=json)

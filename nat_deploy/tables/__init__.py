@@ -2,7 +2,7 @@
 
 from nat_deploy.tables.importing import Origin, import_kit, import_published
 from nat_deploy.tables.joining import add_to_folder, joined
-from nat_deploy.tables.kit import write_kit
+from nat_deploy.tables.kit import kit_device, write_kit
 from nat_deploy.tables.kit_manifest import Kit, KitGraph, load_manifest
 from nat_deploy.tables.kit_results import KitResults, check_kit_files, read_profiled_results, read_written_results
 from nat_deploy.tables.once_for_all import read_once_for_all
@@ -22,6 +22,7 @@ __all__ = [
     "import_kit",
     "import_published",
     "joined",
+    "kit_device",
     "load_manifest",
     "measured_space",
     "open_table",

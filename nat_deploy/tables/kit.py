@@ -8,6 +8,7 @@ import shutil
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 
@@ -17,6 +18,7 @@ from nat_deploy.files import write_atomically, writing_error
 from nat_deploy.predictors.latency import BlockIndex
 from nat_deploy.predictors.latency.block_features import layer_types
 from nat_deploy.profiling.choose import Sitting
+from nat_deploy.profiling.devices import Device, Precision
 from nat_deploy.profiling.graphs import block_id, network_id, write_sitting
 from nat_deploy.spaces import Architecture, Block, SearchSpace
 from nat_deploy.tables.kit_manifest import MANIFEST, Kit, KitGraph, manifest_json
@@ -24,30 +26,19 @@ from nat_deploy.tables.kit_text import JOB, MODELS, RESULTS_CSV, instructions
 from profilers.job import Job, ModelFile, save_job
 from profilers.runtimes.base import file_sha256
 from profilers.settings import Settings
-from profilers.target import PRECISIONS
 
+PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 _MOST_GRAPHS = 1000
 _NUM_SAMPLED = 1000
-_FOR_PROFILERS = "fp32"  # ONNX Runtime computes what a graph says, and these say fp32
 
 
-def write_kit(
-    folder: Path,
-    space: SearchSpace,
-    *,
-    num_networks: int,
-    num_blocks: int,
-    precision: str = "fp32",
-    threads: int = 1,
-    batch_size: int = 1,
-    seed: int = 0,
-) -> Kit:
+def write_kit(folder: Path, space: SearchSpace, device: Device, *, num_networks: int, num_blocks: int, seed: int = 0) -> Kit:
     """Write a kit into a new or empty folder; the manifest comes last, so a folder with one is whole.
 
     Args:
+        device: Runtime, precision, threads and batch size that it is for.
         num_networks: Whole networks, the smallest and the largest of the space first.
         num_blocks: Blocks alone, of as many layer types as possible.
-        precision: What the tool on the device is to compute in; the files are fp32.
 
     Raises:
         InputError: The folder is not empty, or nothing or too much is asked for.
@@ -58,40 +49,48 @@ def write_kit(
             f"a kit must hold 1 to {_MOST_GRAPHS} networks and blocks, but {num_networks} and {num_blocks} are asked for; "
             "20 networks make a good table"
         )
-    if precision not in PRECISIONS:
-        raise InputError(f"precision must be one of {', '.join(PRECISIONS)}, but it is '{precision}'; choose one of these")
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise InputError(f"folder '{folder}' of the kit must be new or empty, but it is not; give another one")
     rng = np.random.default_rng(seed)
-    index = BlockIndex(space)
     chosen = Sitting(
-        networks=choose_networks(space, num_networks, rng), blocks=choose_blocks(index, num_blocks, rng), with_overhead=True
+        networks=choose_networks(space, num_networks, rng),
+        blocks=choose_blocks(BlockIndex(space), num_blocks, rng),
+        with_overhead=True,
     )
     try:
         (folder / MODELS).mkdir(parents=True, exist_ok=True)
-        files = write_sitting(space, chosen, folder / MODELS, batch_size=batch_size, seed=seed)
         kit = Kit(
             space=space.name,
             num_classes=space.num_classes,
-            precision=precision,
-            threads=threads,
-            batch_size=batch_size,
+            runtime=device.runtime,
+            precision=device.precision,
+            threads=device.threads,
+            batch_size=device.batch_size,
             seed=seed,
             created=datetime.now(UTC).isoformat(timespec="seconds"),
             natdeploy_version=version("natdeploy"),
-            graphs=_graphs(chosen, files, folder),
+            graphs=_graphs(chosen, write_sitting(device, space, chosen, folder / MODELS, seed=seed), folder),
         )
-        shutil.copytree(
-            Path(profilers.__file__).parent, folder / "profilers", ignore=shutil.ignore_patterns("__pycache__", "*.pyc")
-        )
-        if precision == _FOR_PROFILERS:
-            save_job(_job(kit), folder / JOB)
+        package = Path(profilers.__file__).parent
+        shutil.copytree(package, folder / "profilers", ignore=shutil.ignore_patterns("__pycache__", "*.pyc"))
+        save_job(_job(kit), folder / JOB)
     except OSError as error:
         raise writing_error(folder, error) from error
     write_atomically(folder / RESULTS_CSV, "".join(["id,ms\n", *(f"{graph.id},\n" for graph in kit.graphs)]))
     write_atomically(folder / "INSTRUCTIONS.md", instructions(kit))
     write_atomically(folder / MANIFEST, manifest_json(kit))
     return kit
+
+
+def kit_device(*, runtime: str, precision: str, threads: int, batch_size: int) -> Device:
+    """What a kit is for.
+
+    Raises:
+        InputError: The precision is none.
+    """
+    if precision not in PRECISIONS:
+        raise InputError(f"precision must be one of {', '.join(PRECISIONS)}, but it is '{precision}'; choose one of these")
+    return Device(name="kit", runtime=runtime, precision=precision, threads=threads, batch_size=batch_size)
 
 
 def choose_networks(space: SearchSpace, count: int, rng: np.random.Generator) -> tuple[Architecture, ...]:
@@ -134,7 +133,7 @@ def _graphs(chosen: Sitting, files: list[ModelFile], folder: Path) -> tuple[KitG
 
 def _job(kit: Kit) -> Job:
     return Job(
-        runtime="onnxruntime",
+        runtime=kit.runtime,
         models=tuple(ModelFile(graph.id, graph.file, graph.sha256) for graph in kit.graphs),
         threads=kit.threads,
         precision=kit.precision,

@@ -39,6 +39,7 @@ class Kit:
 
     space: str
     num_classes: int
+    runtime: str
     precision: str  # of `profilers.target.PRECISIONS`
     threads: int
     batch_size: int
@@ -78,6 +79,7 @@ class _Manifest(Strict):
     unit: Literal["ms"]
     space: str
     num_classes: NumClasses
+    runtime: Annotated[str, Field(min_length=1, max_length=64)]
     precision: Annotated[str, Field(pattern=f"^({'|'.join(PRECISIONS)})$")]
     threads: Annotated[int, Field(ge=1, le=1024)]
     batch_size: Annotated[int, Field(ge=1, le=65536)]
@@ -94,6 +96,7 @@ def manifest_json(kit: Kit) -> str:
         unit="ms",
         space=kit.space,
         num_classes=kit.num_classes,
+        runtime=kit.runtime,
         precision=kit.precision,
         threads=kit.threads,
         batch_size=kit.batch_size,

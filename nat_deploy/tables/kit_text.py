@@ -13,7 +13,7 @@ This folder holds {num_graphs} ONNX files in `{models}/`: networks and blocks of
 nothing. What each of them takes on your device tells natdeploy how fast every other network of the space will be.
 
 * Every file computes one batch of {batch_size} image(s) and takes one float32 input, whose values do not matter.
-* Use **{threads} thread(s)** and **{precision}**.{convert}
+* Every file computes in **{precision}**. Use **{threads} thread(s)**.
 * Weights are random: only time matters, not what comes out.
 
 Keep the device in the state it will work in: its power mode, plugged in or not, cool, nothing else running. Do not change
@@ -23,9 +23,9 @@ Write down: the **device**, the **runtime and its version**, **threads**, and th
 """
 
 _PROFILERS = """
-## With Python and ONNX Runtime on the device (best)
+## With Python on the device (best)
 
-Copy this whole folder to the device. It needs Python 3.8 or newer, numpy and onnxruntime (`pip install numpy onnxruntime`).
+Copy this whole folder to the device. It needs Python 3.8 or newer, numpy, and the package `{runtime}` for Python.
 
     cd FOLDER
     python3 -m profilers measure {job} --results {jsonl}
@@ -44,12 +44,13 @@ Measure the files one by one and write one number for each into `{csv}`: the **m
 |---|---|---|
 | ONNX Runtime's perf test | `onnxruntime_perf_test -I -e cpu -x {threads} -y 1 -t 5 {models}/ID.onnx` | `P50 Latency` is in seconds: times 1000 |
 | LiteRT's benchmark_model | `benchmark_model --graph=ID.tflite --num_threads={threads} --num_runs=50` (convert the ONNX file first) | `Inference (avg)` is in microseconds: divided by 1000 |
-| TensorRT's trtexec | `trtexec --onnx={models}/ID.onnx{trtexec}` | `GPU Compute Time: median`, in ms already{trtexec_note} |
+| TensorRT's trtexec | `trtexec --onnx={models}/ID.onnx --stronglyTyped` (TensorRT 11: without the last option) | `GPU Compute Time: median`, in ms already |
 
 ## Back home
 
     natdeploy table import --kit FOLDER --results FOLDER/{csv} --device NAME --runtime RUNTIME --runtime-version VERSION
-{jsonl_import}
+    natdeploy table import --kit FOLDER --results FOLDER/{jsonl}            # of python3 -m profilers, which says the rest itself
+
 natdeploy prints the target, for `devices.toml`:
 
     [devices.phone]
@@ -64,22 +65,16 @@ and from then on `natdeploy describe` and `natdeploy search` know `--device phon
 
 def instructions(kit: Kit) -> str:
     """The text of `INSTRUCTIONS.md`."""
-    with_profilers = kit.precision == "fp32"
-    convert = "" if with_profilers else f" The files are fp32: the tool must be told to compute in {kit.precision}."
-    parts = [_HEAD, *([_PROFILERS] if with_profilers else []), _OTHER]
-    return "".join(parts).format(
+    return (_HEAD + _PROFILERS + _OTHER).format(
         num_graphs=len(kit.graphs),
         models=MODELS,
         space=kit.space,
         batch_size=kit.batch_size,
         threads=kit.threads,
         precision=kit.precision,
-        convert=convert,
+        runtime=kit.runtime,
         job=JOB,
         csv=RESULTS_CSV,
         jsonl=RESULTS_JSONL,
-        trtexec={"fp32": "", "fp16": " --fp16", "int8": " --int8"}[kit.precision],
-        trtexec_note="" if with_profilers else "; TensorRT 11 has no such option, convert the ONNX files first",
-        jsonl_import=f"    natdeploy table import --kit FOLDER --results FOLDER/{RESULTS_JSONL}\n" if with_profilers else "",
         manifest=MANIFEST,
     )

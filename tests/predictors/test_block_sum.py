@@ -12,9 +12,11 @@ from nat_deploy.predictors.latency import (
     BlockSumPredictor,
     LatencyPredictor,
     LatencyTable,
+    MeasuredSitting,
     NetworkEntry,
     OverheadEntry,
     Provenance,
+    TablePredictor,
     fit_block_sum,
     make_card,
     predictor_from_table,
@@ -71,8 +73,8 @@ def test_measured_blocks_add_up_exactly(space: SearchSpace, genes: Genes) -> Non
 def test_the_allowance_is_stated_and_kept(space: SearchSpace, genes: Genes) -> None:
     predictor = fit_block_sum(space, block_table(space, genes, noise=0))
     prediction = predictor.predict(genes[:10])
-    assert predictor.level_half == pytest.approx(1.96 * np.hypot(0.10, 0.03), rel=1e-6)
-    assert np.all(np.log(prediction.high / prediction.value) >= predictor.level_half * 0.999)
+    assert predictor.allowance == pytest.approx(1.96 * np.hypot(0.10, 0.03), rel=1e-6)
+    assert np.all(np.log(prediction.high / prediction.value) >= predictor.allowance * 0.999)
 
 
 def test_blocks_that_were_not_measured_are_interpolated(space: SearchSpace, genes: Genes) -> None:
@@ -112,7 +114,7 @@ def test_a_few_networks_move_the_level_and_narrow_the_allowance(space: SearchSpa
         predictor = predictor_from_table(space, replace(table, networks=slower))
         assert isinstance(predictor, BlockSumPredictor)
         levels.append(predictor.level)
-        halves.append(predictor.level_half)
+        halves.append(predictor.allowance)
     assert levels[0] == 1
     assert 1.1 < levels[1] < 1.16
     assert levels[2] == pytest.approx(1.15, abs=0.02)
@@ -169,3 +171,15 @@ def test_baseline_scores_of_blocks_are_left_out_too(space: SearchSpace, genes: G
         weights, *_ = np.linalg.lstsq(rows[kept], np.ones(kept.sum()), rcond=None)
         errors.append(abs(rows[left_out] @ weights - 1))
     assert make_card(space, table).rows[1].scores.mape == pytest.approx(np.mean(errors), rel=1e-6)
+
+
+def test_networks_that_a_search_measures_set_the_level_and_soon_make_a_better_predictor(space: SearchSpace, genes: Genes) -> None:
+    """A device on which whole networks take 15 % longer than their blocks."""
+    table = TablePredictor.of(space, block_table(space, genes), statistic="p25")
+    unseen = space.sample(np.random.default_rng(1), 100)
+    exact = 1.15 * latencies(space, unseen, np.random.default_rng(2), noise=0)
+    assert np.median(table.refit([]).predict(unseen).value / exact) == pytest.approx(1 / 1.15, abs=0.02)
+    for num_networks in (3, 30):
+        measured = 1.15 * latencies(space, genes[:num_networks], np.random.default_rng(3))
+        sitting = MeasuredSitting(genes=genes[:num_networks], value_ms=measured, low_ms=0.99 * measured, high_ms=1.01 * measured)
+        assert score(table.refit([sitting]).predict(unseen), exact).mape < 0.03

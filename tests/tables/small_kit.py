@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from pathlib import Path
 
+from nat_deploy.profiling import Device
 from nat_deploy.spaces import make_space
 from nat_deploy.tables import Kit, write_kit
 from profilers.job import load_job
@@ -14,7 +15,7 @@ PHONE = Target(device="phone", runtime="litert", runtime_version="2.1", precisio
 
 
 def make_kit(folder: Path, *, num_networks: int = 6, num_blocks: int = 12, seed: int = 0) -> Kit:
-    return write_kit(folder, SPACE, num_networks=num_networks, num_blocks=num_blocks, seed=seed)
+    return write_kit(folder, SPACE, Device(name="kit"), num_networks=num_networks, num_blocks=num_blocks, seed=seed)
 
 
 def measure(folder: Path, results: Path, *, target: Target | None = None) -> Path:

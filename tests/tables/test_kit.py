@@ -16,7 +16,7 @@ from nat_deploy.errors import FileFormatError, InputError, MissingError
 from nat_deploy.predictors.latency import BlockIndex
 from nat_deploy.predictors.latency.block_features import layer_types
 from nat_deploy.spaces import Architecture, Block
-from nat_deploy.tables import Kit, load_manifest, read_profiled_results, write_kit
+from nat_deploy.tables import Kit, kit_device, load_manifest, read_profiled_results, write_kit
 from nat_deploy.tables.kit import choose_blocks, choose_networks
 from nat_deploy.tables.kit_manifest import manifest_json
 from profilers.job import Job, load_job, save_job
@@ -90,13 +90,18 @@ def test_the_same_seed_gives_the_same_files(folder: Path, kit: Kit, tmp_path: Pa
     assert make_kit(tmp_path / "other", seed=1).graphs[2:6] != kit.graphs[2:6]
 
 
-def test_a_kit_for_another_precision_has_no_job_for_onnx_runtime(tmp_path: Path) -> None:
-    kit = write_kit(tmp_path / "kit", SPACE, num_networks=1, num_blocks=0, precision="fp16", threads=4)
-    assert not (tmp_path / "kit" / "job.json").exists()
-    text = (tmp_path / "kit" / "INSTRUCTIONS.md").read_text()
-    assert "must be told to compute in fp16" in text
-    assert "job.json" not in text
+@pytest.mark.parametrize(("runtime", "precision"), [("onnxruntime", "fp16"), ("onnxruntime", "int8"), ("tensorrt", "int8")])
+def test_files_compute_in_the_precision_of_the_kit(tmp_path: Path, runtime: str, precision: str) -> None:
+    device = kit_device(runtime=runtime, precision=precision, threads=4, batch_size=2)
+    kit = write_kit(tmp_path / "kit", SPACE, device, num_networks=1, num_blocks=0)
     assert load_manifest(tmp_path / "kit") == kit
+    job = load_job(tmp_path / "kit" / "job.json")
+    assert (job.runtime, job.precision, job.threads, job.batch_size) == (runtime, precision, 4, 2)
+    operators = {node.op_type for node in onnx.load(tmp_path / "kit" / kit.graphs[0].file).graph.node}
+    assert ("QuantizeLinear" if precision == "int8" else "Cast") in operators
+    text = (tmp_path / "kit" / "INSTRUCTIONS.md").read_text()
+    assert f"Every file computes in **{precision}**" in text
+    assert f"the package `{runtime}`" in text
 
 
 def test_chosen_networks_are_different() -> None:
@@ -119,7 +124,7 @@ def test_chosen_blocks_are_of_all_layer_types_first() -> None:
 @pytest.mark.parametrize(("num_networks", "num_blocks"), [(0, 0), (-1, 5), (1000, 1)])
 def test_a_kit_of_nothing_or_too_much_is_refused(tmp_path: Path, num_networks: int, num_blocks: int) -> None:
     with pytest.raises(InputError, match="must hold 1 to 1000 networks and blocks"):
-        write_kit(tmp_path / "kit", SPACE, num_networks=num_networks, num_blocks=num_blocks)
+        make_kit(tmp_path / "kit", num_networks=num_networks, num_blocks=num_blocks)
     assert not (tmp_path / "kit").exists()
 
 
@@ -130,9 +135,9 @@ def test_a_folder_with_something_in_it_is_left_alone(folder: Path) -> None:
     assert (folder / "manifest.json").read_bytes() == before
 
 
-def test_an_unknown_precision_is_refused(tmp_path: Path) -> None:
+def test_an_unknown_precision_is_refused() -> None:
     with pytest.raises(InputError, match="precision must be one of fp32, fp16, int8, but it is 'fp8'"):
-        write_kit(tmp_path / "kit", SPACE, num_networks=1, num_blocks=0, precision="fp8")
+        kit_device(runtime="onnxruntime", precision="fp8", threads=1, batch_size=1)
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from nat_deploy.predictors.latency.block_index import BlockIndex
 from nat_deploy.predictors.latency.block_sum import BlockSumPredictor, fit_block_sum
 from nat_deploy.predictors.latency.card import Card, CardRow, make_card, repeatability
 from nat_deploy.predictors.latency.prediction import LatencyPredictor, Prediction
+from nat_deploy.predictors.latency.refit import LevelledPredictor, MeasuredSitting, TablePredictor
 from nat_deploy.predictors.latency.scores import Scores, score
 from nat_deploy.predictors.latency.table import (
     STATISTICS,
@@ -45,6 +46,8 @@ __all__ = [
     "CardRow",
     "LatencyPredictor",
     "LatencyTable",
+    "LevelledPredictor",
+    "MeasuredSitting",
     "NetworkEntry",
     "Observations",
     "OverheadEntry",
@@ -53,6 +56,7 @@ __all__ = [
     "Scores",
     "Source",
     "Statistic",
+    "TablePredictor",
     "Timing",
     "fit_baseline",
     "fit_block_sum",

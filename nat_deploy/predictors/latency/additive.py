@@ -35,9 +35,9 @@ from scipy.special import stdtrit
 
 from nat_deploy.errors import InputError
 from nat_deploy.predictors.latency.block_index import BlockIndex
-from nat_deploy.predictors.latency.block_sum import fit_block_sum
+from nat_deploy.predictors.latency.block_sum import BlockSumPredictor, fit_block_sum
 from nat_deploy.predictors.latency.grouped_ridge import GroupedRidge, fit_grouped_ridge
-from nat_deploy.predictors.latency.prediction import FloatArray, LatencyPredictor, Prediction
+from nat_deploy.predictors.latency.prediction import FloatArray, Prediction
 from nat_deploy.predictors.latency.table import BlockEntry, LatencyTable, NetworkEntry, OverheadEntry, Statistic, Timing
 from nat_deploy.spaces import Genes, SearchSpace, make_space
 from profilers.target import Target
@@ -216,7 +216,9 @@ def fit_predictor(
     return _compile(index, into or index, target, fit, chosen)
 
 
-def predictor_from_table(space: SearchSpace, table: LatencyTable, *, statistic: Statistic = "p25") -> LatencyPredictor:
+def predictor_from_table(
+    space: SearchSpace, table: LatencyTable, *, statistic: Statistic = "p25"
+) -> AdditivePredictor | BlockSumPredictor:
     """The predictor that a table gives for a space; the table may be of another number of classes and of other resolutions.
 
     Raises:

@@ -13,8 +13,8 @@ from 1 towards what they say, and narrow the allowance.
 """
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,7 +31,7 @@ from nat_deploy.predictors.latency.block_features import (
 from nat_deploy.predictors.latency.block_index import BlockIndex
 from nat_deploy.predictors.latency.grouped_ridge import GroupedRidge, fit_grouped_ridge
 from nat_deploy.predictors.latency.prediction import FloatArray, Prediction
-from nat_deploy.predictors.latency.table import LatencyTable, NetworkEntry, Statistic, Timing
+from nat_deploy.predictors.latency.table import LatencyTable, Statistic, Timing
 from nat_deploy.spaces import Block, Genes, SearchSpace, make_space
 from profilers.target import Target
 
@@ -57,14 +57,38 @@ class BlockSumPredictor:
     block_half_ms: FloatArray  # half the 95 % interval of each, (num_blocks,)
     is_unknown: NDArray[np.bool_]  # blocks unlike all measured ones, (num_blocks,)
     overhead_ms: float
-    level: float
-    level_half: float  # half the 95 % interval of the log of a network over the sum of its blocks: the allowance
+    log_level: float  # of whole networks over the sums of their blocks, as far as networks tell
+    log_level_spread: float  # standard deviation of what is believed of it
+
+    @property
+    def level(self) -> float:
+        return math.exp(self.log_level)
+
+    @property
+    def allowance(self) -> float:
+        """Half the 95 % interval of the log of one more network over its sum: what is allowed for blocks not adding up."""
+        return _Z95 * math.hypot(self.log_level_spread, NETWORK_SPREAD)
+
+    def after(self, genes: Genes, measured_ms: FloatArray) -> "BlockSumPredictor":
+        """The predictor when whole networks were measured: genes `(n, num_genes)`, latencies `(n,)`.
+
+        The level is the mean of a normal belief, around 1 before anything was measured.
+        """
+        logs = np.log(measured_ms / (self.overhead_ms + self._sums(genes)[:, 0]))
+        weight, one = self.log_level_spread**-2, NETWORK_SPREAD**-2
+        precision = weight + len(logs) * one
+        return replace(
+            self,
+            num_networks=self.num_networks + len(logs),
+            log_level=float((weight * self.log_level + one * logs.sum()) / precision),
+            log_level_spread=precision**-0.5,
+        )
 
     def predict(self, genes: Genes) -> Prediction:
         """Latencies of architectures, genes of shape `(n, num_genes)`; they are brought to canonical form first."""
         sums = self._sums(genes)
         value = self.overhead_ms + sums[:, 0]
-        width = np.exp(np.minimum(np.hypot(self.level_half, sums[:, 1] / value), 3.0))
+        width = np.exp(np.minimum(np.hypot(self.allowance, sums[:, 1] / value), 3.0))
         value = self.level * value
         return Prediction(value=value, low=value / width, high=value * width)
 
@@ -85,24 +109,34 @@ def fit_block_sum(space: SearchSpace, table: LatencyTable, *, statistic: Statist
         InputError: The table holds fewer than `MIN_BLOCKS` different blocks.
     """
     measured = measured_blocks(table, statistic)
+    sums = _sums_of_blocks(space, table, measured)
+    if not table.networks:
+        return sums
+    resolutions = tuple(sorted({entry.architecture.resolution for entry in table.networks}))
+    of_networks = make_space(table.space, resolutions=resolutions, num_classes=table.num_classes)
+    taught = _sums_of_blocks(of_networks, table, measured).after(
+        np.stack([of_networks.encode(entry.architecture) for entry in table.networks]),
+        np.array([entry.timing.value_ms(statistic) for entry in table.networks]),
+    )
+    return replace(sums, num_networks=taught.num_networks, log_level=taught.log_level, log_level_spread=taught.log_level_spread)
+
+
+def _sums_of_blocks(space: SearchSpace, table: LatencyTable, measured: "MeasuredBlocks") -> BlockSumPredictor:
+    """The predictor of a space as it is before any network is known."""
     index = BlockIndex(space)
-    networks = [_blocks_of(table, entry) for entry in table.networks]
-    wanted = tuple(dict.fromkeys([*index.blocks, *(block for blocks in networks for block in blocks)]))
-    fit = fit_blocks(measured, wanted)
-    level, level_half = _level(measured, dict(zip(wanted, fit.cost_ms, strict=True)), networks, table, statistic)
-    num_blocks = len(index.blocks)
+    fit = fit_blocks(measured, index.blocks)
     return BlockSumPredictor(
         index=index,
         target=table.target,
-        num_networks=len(networks),
+        num_networks=0,
         num_measured=len(set(measured.blocks) & set(index.blocks)),
         loo_mape=float(np.abs(fit.ridge.loo_residuals).mean()),
-        block_ms=fit.cost_ms[:num_blocks],
-        block_half_ms=fit.half_ms[:num_blocks],
+        block_ms=fit.cost_ms,
+        block_half_ms=fit.half_ms,
         is_unknown=_are_unknown(measured.blocks, index.blocks),
         overhead_ms=measured.overhead_ms,
-        level=level,
-        level_half=level_half,
+        log_level=0.0,
+        log_level_spread=LEVEL_SPREAD,
     )
 
 
@@ -187,27 +221,6 @@ def _groups(blocks: Sequence[Block]) -> list[FloatArray]:
 def _conformal_factor(ridge: GroupedRidge) -> float:
     """Predicted spreads times this hold 95 % of the errors on blocks left out."""
     return max(_Z95, float(np.quantile(np.abs(ridge.loo_residuals) / ridge.loo_std, _COVERAGE)))
-
-
-def _level(
-    measured: MeasuredBlocks,
-    cost_ms: Mapping[Block, float],
-    networks: Sequence[Sequence[Block]],
-    table: LatencyTable,
-    statistic: Statistic,
-) -> tuple[float, float]:
-    """Level of whole networks over their sums, and half the 95 % interval of its log for one more network: the mean of a normal
-    belief around 1 after the measured networks spoke."""
-    sums = [measured.overhead_ms + sum(cost_ms[block] for block in blocks) for blocks in networks]
-    logs = [math.log(entry.timing.value_ms(statistic) / ms) for entry, ms in zip(table.networks, sums, strict=True)]
-    precision = LEVEL_SPREAD**-2 + len(logs) * NETWORK_SPREAD**-2
-    mean = sum(logs) * NETWORK_SPREAD**-2 / precision
-    return math.exp(mean), _Z95 * math.hypot(precision**-0.5, NETWORK_SPREAD)
-
-
-def _blocks_of(table: LatencyTable, entry: NetworkEntry) -> tuple[Block, ...]:
-    arch = entry.architecture
-    return make_space(table.space, resolutions=(arch.resolution,), num_classes=table.num_classes).blocks(arch)
 
 
 def _are_unknown(measured: Sequence[Block], blocks: Sequence[Block]) -> NDArray[np.bool_]:

@@ -148,7 +148,7 @@ def _card_of_blocks(space: SearchSpace, table: LatencyTable, statistic: Statisti
             CardRow(name="macs", scores=score(measured.alone_ms * (1 - residuals), measured.alone_ms)),
         ),
         repeatability=repeatability(table.networks, statistic),
-        allowance=fit_block_sum(space, table, statistic=statistic).level_half,
+        allowance=fit_block_sum(space, table, statistic=statistic).allowance,
     )
 
 
