@@ -126,7 +126,7 @@ def measured_space(table: LatencyTable) -> SearchSpace:
 def _doubts(table: LatencyTable, num_unconverged: int, num_judged: int) -> list[str]:
     doubts = []
     if len(table.networks) < ENOUGH_NETWORKS:
-        doubts.append(f"{len(table.networks)} whole networks were measured; {ENOUGH_NETWORKS} make a good table")
+        doubts.append(f"whole networks measured: {len(table.networks)}; {ENOUGH_NETWORKS} make a good table")
     if num_unconverged > _MOST_UNCONVERGED * num_judged:
         doubts.append(
             f"{num_unconverged} of {num_judged} entries did not become as exact as was asked; measure on a quieter device"

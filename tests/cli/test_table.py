@@ -52,7 +52,7 @@ def test_published_tables_predict_on_a_phone(run: Runner, home: Path) -> None:
         "nobody has checked",
         "dearest blocks",
         "warning: published",
-        "doubt: 0 whole networks",
+        "doubt: whole networks measured: 0",
     ):
         assert words in shown
     document = json.loads(run("table", "show", "phone", "--json"))

@@ -52,7 +52,7 @@ def test_every_doubt_is_said(table: LatencyTable) -> None:
     summary = summarise(few)
     assert (summary.card, summary.predicted) == (None, None)
     assert "at least 10 different blocks" in summary.doubts[0]
-    assert "3 whole networks were measured" in summary.doubts[1]
+    assert "whole networks measured: 3" in summary.doubts[1]
     rough = [replace(entry, timing=replace(entry.timing, converged=False)) for entry in table.networks]
     found = summarise(replace(table, networks=tuple(rough)))
     assert found.num_unconverged == 40

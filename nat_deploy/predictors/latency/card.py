@@ -76,9 +76,10 @@ class Card:
             else ["no network was measured in two sittings"]
         )
         if self.allowance is not None:
+            checked = f"too few networks ({self.num_networks}) have" if self.num_networks else "nobody has"
             noise.append(
-                f"a network is the sum of its blocks here, which nobody has checked: intervals allow {100 * self.allowance:.0f} % for it; "
-                f"measure {MIN_NETWORKS} networks"
+                f"a network is the sum of its blocks here, which {checked} checked: intervals allow {100 * self.allowance:.0f} % for it; "
+                f"measure {MIN_NETWORKS} networks or more"
             )
         return (*head, *rows, *noise)
 
