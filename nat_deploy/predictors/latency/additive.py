@@ -56,7 +56,7 @@ MIN_NETWORKS = 5
 FEW_NETWORKS = 60  # with more of its own, a device has nothing to learn from others
 _RANGE_MARGIN = 0.05  # a network this much smaller or larger than all measured ones is still called inside
 _NETWORKS_PER_FREEDOM = 5
-_MARKED = 0.02  # states of sittings that spread by more than this share are fitted in a second pass
+_MARKED = 0.05  # a sitting that is faster or slower by more than this share calls for a second pass
 _KEPT = 0.999  # share of the doubt about real networks that is kept
 _NETWORK, _BLOCK = 0, 1
 
@@ -224,38 +224,46 @@ def _fit(index: BlockIndex, observations: Observations, sources: tuple[AdditiveP
     alone = ~observations.is_network
     if alone.any():
         graphs.append(observations.counts @ index.features * alone[:, None])  # being alone changes what a block costs
-    sittings = _sittings(observations)
+    columns = _sittings(observations)
+    usual_ms = _usual_ms(index, observations)
 
-    def fitted(usual_ms: FloatArray) -> GroupedRidge:
+    def fitted(paces: FloatArray) -> tuple[GroupedRidge, FloatArray]:
+        """The regression on latencies divided by `paces`, shape `(num_rows,)`, and what it says their paces are after all."""
         groups = [group / usual_ms[:, None] for group in graphs]
-        return fit_grouped_ridge(
+        ridge = fit_grouped_ridge(
             # A factor of 1 + d on a latency near `usual_ms` is, to first order, d more on the relative scale.
-            [*groups, sittings] if sittings.shape[1] else groups,
-            observations.latency_ms / usual_ms,
+            [*groups, columns] if columns.shape[1] else groups,
+            observations.latency_ms / paces / usual_ms,
             kinds=np.where(alone, _BLOCK, _NETWORK),
-            known_noise=observations.relative_noise * observations.latency_ms / usual_ms,
+            known_noise=observations.relative_noise * observations.latency_ms / paces / usual_ms,
             together=observations.graphs,
         )
+        return ridge, paces * (1 + columns @ ridge.weights[len(ridge.weights) - columns.shape[1] :])
 
-    def states_of(ridge: GroupedRidge) -> FloatArray:
-        return np.asarray(ridge.weights[len(ridge.weights) - sittings.shape[1] :])
+    ridge, paces = fitted(np.ones(len(usual_ms)))
+    if columns.shape[1]:
+        weights = ridge.weights[: len(ridge.weights) - columns.shape[1]]
+        ratios = observations.latency_ms / np.maximum(np.concatenate(graphs, axis=1) @ weights, usual_ms / 2)
+        rough = _middle_of_sitting(ratios, observations)
+        if np.abs(rough - 1).max() > _MARKED:
+            ridge, paces = fitted(rough)
+    level = _middle_pace(paces, observations)
+    return _Fit(index=index, observations=observations, sources=sources, ridge=ridge, states=paces / level - 1, level=level)
 
-    usual_ms = _usual_ms(index, observations)
-    ridge = fitted(usual_ms)
-    if sittings.shape[1] and np.std(states_of(ridge)) > _MARKED:
-        # The larger the states, the more it matters that the latency is near: now it is known better than by a power law.
-        by_fit = np.concatenate(graphs, axis=1) @ ridge.weights[: len(ridge.weights) - sittings.shape[1]]
-        usual_ms = np.where(alone, usual_ms, np.maximum(by_fit, usual_ms / 2))
-        ridge = fitted(usual_ms)
-    level = 1 + (float(np.median(states_of(ridge))) if sittings.shape[1] else 0.0)
-    return _Fit(
-        index=index,
-        observations=observations,
-        sources=sources,
-        ridge=ridge,
-        states=(1 + sittings @ states_of(ridge)) / level - 1,
-        level=level,
-    )
+
+def _middle_of_sitting(ratios: FloatArray, observations: Observations) -> FloatArray:
+    """Median of the ratios of the networks of each row's sitting, shape `(num_rows,)`; 1 where there are none."""
+    middle = np.ones(len(ratios))
+    for number in np.unique(observations.sittings[observations.is_network]):
+        rows = observations.sittings == number
+        middle[rows] = np.median(ratios[rows & observations.is_network])
+    return middle
+
+
+def _middle_pace(paces: FloatArray, observations: Observations) -> float:
+    """Pace of the middle one of the sittings with networks."""
+    _, first_of_sitting = np.unique(observations.sittings[observations.is_network], return_index=True)
+    return float(np.median(paces[observations.is_network][first_of_sitting]))
 
 
 def _usual_ms(index: BlockIndex, observations: Observations) -> FloatArray:
