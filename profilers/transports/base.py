@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from profilers.device_facts import DeviceFacts
     from profilers.job import Job
     from profilers.measurement import Measurement
+    from profilers.noise import Noise
     from profilers.target import Target
 
 
@@ -23,6 +24,14 @@ class Transport(Protocol):
 
         Raises:
             RuntimeNotInstalledError: The runtime is not on the device.
+            TransportError: The device cannot be reached.
+        """
+
+    def noise(self, *, seconds: float) -> Noise:
+        """Watch on the device itself, for about so many seconds, how steadily it runs.
+
+        Raises:
+            DeviceBusyError: Another profiler is measuring there, and was not done in time.
             TransportError: The device cannot be reached.
         """
 

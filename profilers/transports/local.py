@@ -20,11 +20,13 @@ from profilers.device_facts import DeviceFacts
 from profilers.errors import ProfilerError, TransportError, WorkerDiedError, error_named
 from profilers.job import Job, save_job
 from profilers.measurement import Measurement
+from profilers.noise import Noise
 from profilers.strict_json import loads
 from profilers.target import Target
 
 _SILENCE_S = 12 * HEARTBEAT_S  # an agent that does not even say that it waits is dead
 _FACTS_S = 60.0
+_NOISE_S = 120.0  # beside the seconds asked for: starting, and waiting for another profiler
 
 
 class LocalTransport:
@@ -43,6 +45,13 @@ class LocalTransport:
         if len(answers) != 1 or set(answers[0]) != {"facts", "target"}:
             raise TransportError("the agent must answer with its facts, but something else came; copy 'profilers' again.")
         return DeviceFacts.from_json(answers[0]["facts"]), Target.from_json(answers[0]["target"])
+
+    def noise(self, *, seconds: float) -> Noise:
+        timeout_s = seconds + _NOISE_S
+        answers = list(self._events(["noise", "--seconds", str(seconds), "--json"], timeout_s=timeout_s, silence_s=timeout_s))
+        if len(answers) != 1:
+            raise TransportError("the agent must answer with its noise, but something else came; copy 'profilers' again.")
+        return Noise.from_json(answers[0])
 
     def run_job(
         self,
@@ -66,12 +75,14 @@ class LocalTransport:
                     on_event(event)
         return [measured[model.id] for model in job.models if model.id in measured]
 
-    def _events(self, arguments: list[str], *, timeout_s: float | None) -> Iterator[dict[str, Any]]:
+    def _events(
+        self, arguments: list[str], *, timeout_s: float | None, silence_s: float = _SILENCE_S
+    ) -> Iterator[dict[str, Any]]:
         """Start the agent and yield what it prints; raise its error as the class it was."""
         with tempfile.TemporaryFile() as messages:
             process = self._start(arguments, messages)
             try:
-                yield from _listen(process, timeout_s)
+                yield from _listen(process, timeout_s, silence_s)
                 if process.wait() != 0:
                     raise _death(process.returncode, messages)
             finally:
@@ -96,7 +107,7 @@ class LocalTransport:
             ) from error
 
 
-def _listen(process: subprocess.Popen[str], timeout_s: float | None) -> Iterator[dict[str, Any]]:
+def _listen(process: subprocess.Popen[str], timeout_s: float | None, silence_s: float) -> Iterator[dict[str, Any]]:
     lines: queue.Queue[str | None] = queue.Queue()
     assert process.stdout is not None
     threading.Thread(target=_read_lines, args=(process.stdout, lines), daemon=True).start()
@@ -104,9 +115,9 @@ def _listen(process: subprocess.Popen[str], timeout_s: float | None) -> Iterator
     while True:
         left = deadline - time.monotonic()
         try:
-            line = lines.get(timeout=max(0.0, min(_SILENCE_S, left)))
+            line = lines.get(timeout=max(0.0, min(silence_s, left)))
         except queue.Empty:
-            waited = f"{_SILENCE_S:g} s without a word" if left > _SILENCE_S else f"{timeout_s:g} s"
+            waited = f"{silence_s:g} s without a word" if left > silence_s else f"{timeout_s:g} s"
             raise WorkerDiedError(
                 f"the agent must be done in time, but it was not after {waited}; "
                 "finished measurements are kept, run the job again to go on."
@@ -114,6 +125,8 @@ def _listen(process: subprocess.Popen[str], timeout_s: float | None) -> Iterator
         if line is None:
             return
         event = loads(line, "an event of the agent")
+        if not isinstance(event, dict):
+            raise TransportError("the agent must answer in JSON objects, but something else came; copy 'profilers' again.")
         if event.get("event") == "error":
             raise error_named(str(event.get("error")), str(event.get("message")))
         yield event
