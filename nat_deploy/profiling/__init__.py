@@ -3,7 +3,7 @@
 from nat_deploy.profiling.budget import Standing, Verdict, judge
 from nat_deploy.profiling.devices import BUILT_IN, Device, device_files, find_device, load_devices, open_device
 from nat_deploy.profiling.measure import measure_architectures, measure_models, read_target
-from nat_deploy.profiling.profile import PROFILE_SETTINGS, ProfileProgress, profile
+from nat_deploy.profiling.profile import PROFILE_SETTINGS, Limit, ProfilePreset, ProfileProgress, profile, profile_settings
 from nat_deploy.profiling.tables import (
     TABLES_FOLDER,
     find_table,
@@ -19,6 +19,8 @@ __all__ = [
     "PROFILE_SETTINGS",
     "TABLES_FOLDER",
     "Device",
+    "Limit",
+    "ProfilePreset",
     "ProfileProgress",
     "Standing",
     "Verdict",
@@ -33,6 +35,7 @@ __all__ = [
     "measure_models",
     "open_device",
     "profile",
+    "profile_settings",
     "read_target",
     "shipped_tables_folder",
     "table_folders",

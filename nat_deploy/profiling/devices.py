@@ -13,9 +13,9 @@ target = "pixel-8.litert-2.1.fp32.t1.b1"
 
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 import platformdirs
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -27,6 +27,7 @@ from profilers.transports.base import Transport
 
 TransportName = Literal["local", "ssh", "adb", "table"]
 Precision = Literal["fp32", "fp16", "int8"]
+PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 
 _APP = "natdeploy"
 _FILE = "devices.toml"
@@ -50,6 +51,26 @@ class Device:
     identity_file: str | None = None
     python: str | None = None  # interpreter on the device
     target: str | None = None  # key of the target, only of a "table" device
+
+    def with_settings(
+        self, *, threads: int | None = None, batch_size: int | None = None, precision: str | None = None
+    ) -> "Device":
+        """The same device with other settings, where they are given: another target.
+
+        Raises:
+            InputError: A value is not allowed.
+        """
+        if precision is not None and precision not in PRECISIONS:
+            raise InputError(f"precision must be one of {', '.join(PRECISIONS)}, but it is '{precision}'; choose one of these")
+        for name, value in (("threads", threads), ("batch_size", batch_size)):
+            if value is not None and value < 1:
+                raise InputError(f"{name} must be at least 1, but it is {value}; give a positive number")
+        return replace(
+            self,
+            threads=threads or self.threads,
+            batch_size=batch_size or self.batch_size,
+            precision=precision or self.precision,
+        )
 
     def transport_spec(self) -> Mapping[str, str]:
         """What `profilers.open_transport` takes."""

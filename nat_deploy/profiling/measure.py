@@ -39,6 +39,7 @@ def measure_models(
     models: Sequence[ModelFile],
     *,
     results_path: Path,
+    reference: str | None = None,
     settings: Settings | None = None,
     seed: int = 0,
     transport: Transport | None = None,
@@ -48,6 +49,7 @@ def measure_models(
 
     Args:
         results_path: Where finished rows are kept; rows it holds already are not measured again.
+        reference: Id of the model that is timed again and again to see whether the device changed speed.
         settings: Those of the measuring protocol; its defaults otherwise.
         transport: The way to the device, by default the one its description asks for.
 
@@ -76,6 +78,7 @@ def measure_models(
         precision=device.precision,
         batch_size=device.batch_size,
         settings=settings or Settings(),
+        reference=reference,
         seed=seed,
         group_size=len(models),
     )

@@ -3,18 +3,16 @@
 from nat_deploy.predictors.latency.additive import (
     MIN_NETWORKS,
     AdditivePredictor,
-    Observations,
     fit_on_networks,
     fit_predictor,
     is_sum_of_blocks,
-    measured_index,
     predictor_from_table,
-    table_observations,
 )
 from nat_deploy.predictors.latency.baselines import BASELINES, Baseline, BaselineName, fit_baseline
 from nat_deploy.predictors.latency.block_index import BlockIndex
 from nat_deploy.predictors.latency.block_sum import BlockSumPredictor, fit_block_sum
 from nat_deploy.predictors.latency.card import Card, CardRow, make_card, repeatability
+from nat_deploy.predictors.latency.observations import Observations, measured_index, table_observations
 from nat_deploy.predictors.latency.prediction import LatencyPredictor, Prediction
 from nat_deploy.predictors.latency.refit import LevelledPredictor, MeasuredSitting, TablePredictor
 from nat_deploy.predictors.latency.scores import Scores, score

@@ -74,10 +74,21 @@ class BlockIndex:
         """The traffic of each block in the column of its variant, zero elsewhere; shape `(num_blocks, p)`."""
         return traffic_by_variant(self.blocks, self.features)
 
+    @property
+    def fixed(self) -> NDArray[np.int64]:
+        """Places of the blocks that every network of a resolution has, shape `(num_resolutions, num_fixed)`."""
+        return self._found[1]
+
+    @property
+    def layers(self) -> NDArray[np.int64]:
+        """Place of the block that each value of each of the last genes stands for, shape `(num_resolutions, num_layers,
+        num_values)`; `num_blocks` where a layer is skipped."""
+        return self._found[2]
+
     def count(self, genes: Genes) -> sparse.csr_array:
         """How often each block occurs in each network, shape `(n, num_blocks)`."""
         genes = self.space.repair(genes)
-        _, fixed, layers = self._found
+        fixed, layers = self.fixed, self.layers
         num_layers = layers.shape[1]
         picked = layers[genes[:, :1], np.arange(num_layers), genes[:, -num_layers:]]
         indices = np.concatenate([fixed[genes[:, 0]], picked], axis=1)

@@ -9,17 +9,11 @@ from itertools import combinations
 import numpy as np
 from numpy.typing import NDArray
 
-from nat_deploy.predictors.latency.additive import (
-    MIN_NETWORKS,
-    Observations,
-    fit_predictor,
-    is_sum_of_blocks,
-    measured_index,
-    table_observations,
-)
+from nat_deploy.predictors.latency.additive import MIN_NETWORKS, fit_predictor, is_sum_of_blocks
 from nat_deploy.predictors.latency.baselines import BASELINES, fit_baseline
 from nat_deploy.predictors.latency.block_index import BlockIndex
 from nat_deploy.predictors.latency.block_sum import fit_block_sum, fit_blocks, measured_blocks
+from nat_deploy.predictors.latency.observations import Observations, measured_index, table_observations
 from nat_deploy.predictors.latency.prediction import FloatArray, Prediction
 from nat_deploy.predictors.latency.scores import Scores, score
 from nat_deploy.predictors.latency.table import LatencyTable, NetworkEntry, Statistic

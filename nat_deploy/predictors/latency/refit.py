@@ -17,17 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from nat_deploy.predictors.latency.additive import (
-    MIN_NETWORKS,
-    AdditivePredictor,
-    Observations,
-    fit_predictor,
-    measured_index,
-    predictor_from_table,
-    table_observations,
-)
+from nat_deploy.predictors.latency.additive import MIN_NETWORKS, AdditivePredictor, fit_predictor, predictor_from_table
 from nat_deploy.predictors.latency.block_index import BlockIndex
 from nat_deploy.predictors.latency.block_sum import BlockSumPredictor
+from nat_deploy.predictors.latency.observations import Observations, measured_index, table_observations
 from nat_deploy.predictors.latency.prediction import FloatArray, LatencyPredictor, Prediction
 from nat_deploy.predictors.latency.table import LatencyTable, Statistic
 from nat_deploy.spaces import Genes, SearchSpace

@@ -146,6 +146,11 @@ class LatencyTable:
     warnings: tuple[str, ...] = field(default=())
 
     @property
+    def num_networks(self) -> int:
+        """How many different networks there are; some may have been measured in several sittings."""
+        return len({entry.architecture for entry in self.networks})
+
+    @property
     def num_sittings(self) -> int:
         entries: tuple[BlockEntry | NetworkEntry | OverheadEntry, ...] = (*self.blocks, *self.networks, *self.overheads)
         return max((entry.sitting + 1 for entry in entries), default=0)
