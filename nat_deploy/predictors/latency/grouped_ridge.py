@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import cho_solve, cholesky, solve_triangular
 from scipy.optimize import minimize
+from threadpoolctl import threadpool_limits
 
 from nat_deploy.predictors.latency.prediction import FloatArray
 
@@ -50,6 +51,8 @@ class GroupedRidge:
     loo_std: FloatArray
 
 
+# The matrices are small: a second thread gains nothing, and where other work holds the cores its waiting takes ten times as long.
+@threadpool_limits.wrap(limits=1, user_api="blas")  # type: ignore[untyped-decorator]
 def fit_grouped_ridge(
     features: Sequence[FloatArray],
     targets: FloatArray,
