@@ -3,7 +3,7 @@
 Events are dicts with a key "event":
     waiting      message                      another profiler holds the device
     started      target, num_models, num_finished
-    progress     id, stage                    "load", "warm_up" or "round"
+    progress     id, stage                    "load", "warm_up", "round" or "wait"
     measurement  measurement, resumed         resumed: it was in the results file before
     failed       id, error, message
     heartbeat    seconds                      nothing else happened for a while

@@ -118,13 +118,8 @@ def _noise(options: argparse.Namespace) -> int:
     if options.json:
         print(dumps(noise.to_json()))
         return 0
-    meaning = {
-        "quiet": "intervals will be narrow",
-        "usable": "models that take turns still compare well",
-        "noisy": "intervals will be wide",
-    }
-    print(f"{noise.verdict}: rounds vary by {noise.variation:.1%} (below 2 % quiet, to 5 % usable, above noisy)")
-    print(f"{noise.slow_share:.1%} of the runs are slow, {noise.num_rounds} rounds; {meaning[noise.verdict]}")
+    print(f"{noise.verdict}: rounds vary by {noise.variation:.1%} (below 2 % quiet, to 5 % usable, above noisy); {noise.meaning}")
+    print(f"{noise.slow_share:.1%} of the runs are slow, {noise.num_rounds} rounds")
     for sentence in noise.advice:
         print(f"- {sentence}")
     return 0

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import platform
 import re
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -78,6 +79,7 @@ class CpuTimes:
 
     total: int
     steal: int
+    busy: int = 0  # by processes and the kernel
 
     @staticmethod
     def read(root: Path = Path("/")) -> CpuTimes | None:
@@ -86,7 +88,8 @@ class CpuTimes:
         if len(words) < 9 or words[0] != "cpu":
             return None
         ticks = [int(word) for word in words[1:9]]  # the guest columns that follow are counted in user already
-        return CpuTimes(total=sum(ticks), steal=ticks[7])
+        user, nice, system, _idle, _iowait, irq, softirq, steal = ticks
+        return CpuTimes(total=sum(ticks), steal=steal, busy=user + nice + system + irq + softirq)
 
 
 def steal_share(before: CpuTimes | None, after: CpuTimes | None) -> float | None:
@@ -104,20 +107,20 @@ def read_facts(runtime: str | None = None, runtime_version: str | None = None, *
         runtime_version: Its version.
         root: Where `/proc` and `/sys` are; another folder in tests.
     """
-    cpufreq = root / "sys/devices/system/cpu/cpu0/cpufreq"
+    cpu = root / "sys/devices/system/cpu/cpu0"
     return DeviceFacts(
         board=_board(root),
         cpu_model=_cpu_model(root),
         machine=platform.machine(),
         num_cores=os.cpu_count() or 1,
-        governor=_read(cpufreq / "scaling_governor"),
+        governor=_read(cpu / "cpufreq/scaling_governor"),
         turbo=_turbo(root),
-        cpu_mhz=_cpu_mhz(root, cpufreq),
+        cpu_mhz=read_mhz(root, [cpu]),
         load_average=_load_average(root),
         cpu_quota_cores=_cpu_quota_cores(root),
         steal_share=None,
         free_ram_mb=_free_ram_mb(root),
-        temperature_c=_temperature_c(root),
+        temperature_c=hottest_c(map(read_number, temperature_files(root))),
         kernel=f"{platform.system()} {platform.release()}",
         python=platform.python_version(),
         runtime=runtime,
@@ -125,8 +128,13 @@ def read_facts(runtime: str | None = None, runtime_version: str | None = None, *
     )
 
 
-def warnings_of(facts: DeviceFacts) -> tuple[MeasurementWarning, ...]:
-    """Return what in these facts makes latencies doubtful."""
+def warnings_of(facts: DeviceFacts, *, share_paused: float | None = None) -> tuple[MeasurementWarning, ...]:
+    """Return what in these facts makes latencies doubtful.
+
+    Args:
+        facts: Of the device.
+        share_paused: Share of the time that a CPU quota held the process back, where it is known: a quota that never did is none.
+    """
     found = []
     if facts.governor not in (None, "performance"):
         found.append(
@@ -135,12 +143,13 @@ def warnings_of(facts: DeviceFacts) -> tuple[MeasurementWarning, ...]:
                 f"the CPU governor is {facts.governor!r}, so the clock may move; 'performance' gives steadier times",
             )
         )
-    if facts.cpu_quota_cores is not None and facts.cpu_quota_cores < facts.num_cores:
+    if facts.cpu_quota_cores is not None and facts.cpu_quota_cores < facts.num_cores and share_paused != 0:
+        how_long = "" if share_paused is None else f" {share_paused:.1%} of the time"
         found.append(
             MeasurementWarning(
                 "cgroup_quota",
                 f"the container may use {facts.cpu_quota_cores:g} of {facts.num_cores} cores, "
-                "which pauses runs; measure without a CPU quota",
+                f"which pauses runs{how_long}; measure without a CPU quota",
             )
         )
     if facts.steal_share is not None and facts.steal_share > 0.01:
@@ -158,6 +167,11 @@ def _read(path: Path) -> str | None:
         return path.read_text(encoding="utf-8", errors="replace").replace("\0", "").strip() or None
     except OSError:
         return None
+
+
+def read_number(path: Path) -> float | None:
+    """The number that a file begins with, or None."""
+    return _number(_read(path))
 
 
 def _number(text: str | None) -> float | None:
@@ -183,11 +197,18 @@ def _cpu_model(root: Path) -> str:
     return _colon_value(text, "model name", "Model", "Hardware", "cpu model") or platform.processor() or "unknown cpu"
 
 
-def _cpu_mhz(root: Path, cpufreq: Path) -> float | None:
-    khz = _number(_read(cpufreq / "scaling_cur_freq"))
+def read_mhz(root: Path, cpu_folders: Sequence[Path]) -> float | None:
+    """Clock of the fastest of these CPUs in MHz, of the first CPU of all where the single ones do not tell."""
+    readings = [read_number(folder / "cpufreq/scaling_cur_freq") for folder in cpu_folders]
+    khz = max((value for value in readings if value is not None), default=None)
     if khz is not None:
         return khz / 1000
-    return _number(_colon_value(_read(root / "proc/cpuinfo"), "cpu MHz"))
+    try:
+        with (root / "proc/cpuinfo").open(encoding="utf-8", errors="replace") as file:
+            text = file.read(4096)  # on large servers the whole file takes long to make
+    except OSError:
+        return None
+    return _number(_colon_value(text, "cpu MHz"))
 
 
 def _turbo(root: Path) -> bool | None:
@@ -207,28 +228,38 @@ def _free_ram_mb(root: Path) -> float | None:
     return None if kilobytes is None else kilobytes / 1024
 
 
-def _temperature_c(root: Path) -> float | None:
-    zones = sorted((root / "sys/class/thermal").glob("thermal_zone*/temp"))
-    readings = [value for value in (_number(_read(zone)) for zone in zones) if value is not None]
+def temperature_files(root: Path) -> list[Path]:
+    """Files that hold temperatures in thousandths of a degree Celsius."""
+    return sorted((root / "sys/class/thermal").glob("thermal_zone*/temp"))
+
+
+def hottest_c(values: Iterable[float | None]) -> float | None:
+    """Highest of these readings, given in thousandths of a degree; None if there is none."""
     # Zones that are switched off report 0 or large negative numbers.
-    return max((value / 1000 for value in readings if value > 0), default=None)
+    return max((value / 1000 for value in values if value is not None and value > 0), default=None)
 
 
 def _cpu_quota_cores(root: Path) -> float | None:
     """Smallest CPU quota on the way from this process's control group up to the root."""
-    quotas = []
+    quotas = [read(folder) for folder in control_group_folders(root) for read in (_quota_v2, _quota_v1)]
+    return min((quota for quota in quotas if quota is not None), default=None)
+
+
+def control_group_folders(root: Path) -> list[Path]:
+    """Folders of the control groups that share out CPU time, from that of this process up to the root."""
+    folders: list[Path] = []
     for line in (_read(root / "proc/self/cgroup") or "").splitlines():
         _, _, controllers_and_path = line.partition(":")
         controllers, _, group = controllers_and_path.partition(":")
         if controllers == "":
-            base, read = root / "sys/fs/cgroup", _quota_v2
+            base = root / "sys/fs/cgroup"
         elif "cpu" in controllers.split(","):
-            base, read = root / "sys/fs/cgroup/cpu", _quota_v1
+            base = root / "sys/fs/cgroup/cpu"
         else:
             continue
         folder = base / group.lstrip("/")
-        quotas += [read(place) for place in (folder, *folder.parents) if base == place or base in place.parents]
-    return min((quota for quota in quotas if quota is not None), default=None)
+        folders += [place for place in (folder, *folder.parents) if base == place or base in place.parents]
+    return folders
 
 
 def _quota_v2(folder: Path) -> float | None:

@@ -26,6 +26,7 @@ _FIELDS = {
     "reference": (str, OPTIONAL),
     "seed": (int,),
     "group_size": (int,),
+    "together": (bool,),
 }
 _REQUIRED = ("format", "runtime", "models")
 
@@ -69,6 +70,7 @@ class Job:
         reference: Id of the model that is timed again and again to see whether the device changed speed.
         seed: Of the inputs and of the order of rounds.
         group_size: Models that are loaded and interleaved in one process.
+        together: Models of a group take rounds until the last one is done, so that any two compare round by round.
     """
 
     runtime: str
@@ -81,6 +83,7 @@ class Job:
     reference: str | None = None
     seed: int = 0
     group_size: int = 12
+    together: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "models", tuple(self.models))
@@ -125,6 +128,7 @@ class Job:
             "reference": self.reference,
             "seed": self.seed,
             "group_size": self.group_size,
+            "together": self.together,
         }
 
     @staticmethod

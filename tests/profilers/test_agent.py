@@ -127,7 +127,7 @@ def test_finished_rows_are_not_measured_again_unless_something_changed(tmp_path:
 
     (tmp_path / "b.onnx").write_text("steady but other bytes")
     assert ids(measure(job, results), "measurement", resumed=False) == ["b"]
-    slower = replace(job, settings=replace(SETTINGS, min_rounds=6))
+    slower = replace(job, settings=replace(SETTINGS, min_rounds=7))
     assert ids(measure(slower, results), "measurement", resumed=False) == ["a", "b"]
     assert ids(measure(replace(job, threads=2), results), "measurement", resumed=False) == ["a", "b"]
     assert ids(measure(job, results), "measurement", resumed=False) == []

@@ -81,7 +81,8 @@ def test_a_broken_line_in_the_middle_is_named(tmp_path: Path, make_measurement: 
 @pytest.mark.parametrize(
     ("key", "value"),
     [
-        ("format", 2),
+        ("format", 1),
+        ("format", 3),
         ("id", ""),
         ("model_sha256", "xyz"),
         ("round_lengths", [3]),

@@ -42,7 +42,15 @@ class FakeTransport:
         return FACTS, self.target
 
     def noise(self, *, seconds: float) -> Noise:
-        return Noise(variation=0.01, slow_share=0.0, num_rounds=round(30 * seconds), advice=())
+        return Noise(
+            variation=0.01,
+            swing=0.02,
+            slow_share=0.0,
+            num_rounds=round(30 * seconds),
+            facts=FACTS,
+            conditions=(),
+            warnings=(),
+        )
 
     def run_job(
         self,
