@@ -24,10 +24,9 @@ from profilers.noise import Noise
 from profilers.package import package_environment
 from profilers.strict_json import loads
 from profilers.target import Target
-from profilers.transports.agent_commands import facts_command, facts_of, noise_command, noise_of
+from profilers.transports.agent_commands import FACTS_S, NOISE_S, facts_command, facts_of, noise_command, noise_of
 
 _SILENCE_S = 12 * HEARTBEAT_S  # an agent that does not even say that it waits is dead
-_FACTS_S = 60.0
 
 
 class LocalTransport:
@@ -49,10 +48,11 @@ class LocalTransport:
         power_mode: str = "default",
     ) -> tuple[DeviceFacts, Target]:
         arguments = [*facts_command(runtime, threads, precision, batch_size, power_mode), *self._flags]
-        return facts_of(list(self._events(arguments, timeout_s=_FACTS_S)))
+        return facts_of(list(self._events(arguments, timeout_s=FACTS_S)))
 
     def noise(self, *, seconds: float) -> Noise:
-        return noise_of(list(self._events(noise_command(seconds), timeout_s=seconds + _FACTS_S)))
+        timeout_s = seconds + NOISE_S
+        return noise_of(list(self._events(noise_command(seconds), timeout_s=timeout_s, silence_s=timeout_s)))
 
     def run_job(
         self,
@@ -76,12 +76,14 @@ class LocalTransport:
                     on_event(event)
         return [measured[model.id] for model in job.models if model.id in measured]
 
-    def _events(self, arguments: list[str], *, timeout_s: float | None) -> Iterator[dict[str, Any]]:
+    def _events(
+        self, arguments: list[str], *, timeout_s: float | None, silence_s: float = _SILENCE_S
+    ) -> Iterator[dict[str, Any]]:
         """Start the agent and yield what it prints; raise its error as the class it was."""
         with tempfile.TemporaryFile() as messages:
             process = self._start(arguments, messages)
             try:
-                yield from _listen(process, timeout_s)
+                yield from _listen(process, timeout_s, silence_s)
                 if process.wait() != 0:
                     raise _death(process.returncode, messages)
             finally:
@@ -106,7 +108,7 @@ class LocalTransport:
             ) from error
 
 
-def _listen(process: subprocess.Popen[str], timeout_s: float | None) -> Iterator[dict[str, Any]]:
+def _listen(process: subprocess.Popen[str], timeout_s: float | None, silence_s: float) -> Iterator[dict[str, Any]]:
     lines: queue.Queue[str | None] = queue.Queue()
     assert process.stdout is not None
     threading.Thread(target=_read_lines, args=(process.stdout, lines), daemon=True).start()
@@ -114,9 +116,9 @@ def _listen(process: subprocess.Popen[str], timeout_s: float | None) -> Iterator
     while True:
         left = deadline - time.monotonic()
         try:
-            line = lines.get(timeout=max(0.0, min(_SILENCE_S, left)))
+            line = lines.get(timeout=max(0.0, min(silence_s, left)))
         except queue.Empty:
-            waited = f"{_SILENCE_S:g} s without a word" if left > _SILENCE_S else f"{timeout_s:g} s"
+            waited = f"{silence_s:g} s without a word" if left > silence_s else f"{timeout_s:g} s"
             raise WorkerDiedError(
                 f"the agent must be done in time, but it was not after {waited}; "
                 "finished measurements are kept, run the job again to go on."
@@ -124,6 +126,8 @@ def _listen(process: subprocess.Popen[str], timeout_s: float | None) -> Iterator
         if line is None:
             return
         event = loads(line, "an event of the agent")
+        if not isinstance(event, dict):
+            raise TransportError("the agent must answer in JSON objects, but something else came; copy 'profilers' again.")
         if event.get("event") == "error":
             raise error_named(str(event.get("error")), str(event.get("message")))
         yield event

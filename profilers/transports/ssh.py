@@ -24,7 +24,7 @@ from profilers.noise import Noise
 from profilers.results import ResultsWriter, read_results
 from profilers.strict_json import dumps, loads
 from profilers.target import Target
-from profilers.transports.agent_commands import facts_command, facts_of, noise_command, noise_of
+from profilers.transports.agent_commands import FACTS_S, NOISE_S, facts_command, facts_of, noise_command, noise_of
 from profilers.transports.delivery import Delivery
 from profilers.transports.ssh_connection import LinkLostError, SshAddress, SshConnection, TooLateError
 
@@ -32,7 +32,6 @@ _WAIT_S = 600.0  # for another caller with the same results file
 _FIRST_ATTEMPTS = 3
 _SHORTEST_PAUSE_S = 0.5
 _LONGEST_PAUSE_S = 30.0
-_COMMAND_S = 120.0
 
 
 class SshTransport:
@@ -58,10 +57,11 @@ class SshTransport:
         batch_size: int = 1,
         power_mode: str = "default",
     ) -> tuple[DeviceFacts, Target]:
-        return facts_of(self._command(facts_command(runtime, threads, precision, batch_size, power_mode) + self._flags))
+        arguments = [*facts_command(runtime, threads, precision, batch_size, power_mode), *self._flags]
+        return facts_of(self._command(arguments, timeout_s=FACTS_S))
 
     def noise(self, *, seconds: float) -> Noise:
-        return noise_of(self._command(noise_command(seconds)))
+        return noise_of(self._command(noise_command(seconds), timeout_s=seconds + NOISE_S))
 
     def run_job(
         self,
@@ -92,12 +92,12 @@ class SshTransport:
                     raise
         return delivery.measurements()
 
-    def _command(self, arguments: list[str]) -> list[dict[str, Any]]:
+    def _command(self, arguments: list[str], *, timeout_s: float) -> list[dict[str, Any]]:
         """Run a command of the agent and return what it prints; raise its error as the class it was."""
         answers: list[dict[str, Any]] = []
         try:
             with SshConnection(self._address) as board:
-                for answer in board.follow({"do": "run", "arguments": arguments}, time.monotonic() + _COMMAND_S):
+                for answer in board.follow({"do": "run", "arguments": arguments}, time.monotonic() + timeout_s):
                     if "line" in answer:
                         answers.append(loads(answer["line"], "an answer of the agent"))
                     elif answer["exit"] == 0:
@@ -113,7 +113,7 @@ class SshTransport:
             raise self._unreachable(error) from error
         except TooLateError as error:
             raise WorkerDiedError(
-                f"the agent on {str(self._address)!r} must answer within {_COMMAND_S:g} s, but it did not; see what holds it up."
+                f"the agent on {str(self._address)!r} must answer within {timeout_s:g} s, but it did not; see what holds it up."
             ) from error
         raise AssertionError("a command ends with its exit status")
 
