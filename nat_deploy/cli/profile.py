@@ -3,7 +3,7 @@ from typing import Annotated
 
 import typer
 
-from nat_deploy.cli._options import DeviceName, Json, parse_resolutions
+from nat_deploy.cli._options import AllowPowerMode, DeviceName, Json, parse_resolutions
 
 
 def profile(
@@ -14,6 +14,7 @@ def profile(
     resolutions: Annotated[str | None, typer.Option(help="Image sizes, for example 32-64 or 128-256:4.")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder of tables; by default the user's, where search finds it.")] = None,
     seed: Annotated[int, typer.Option(help="Of the choice of what is measured.")] = 0,
+    allow_power_mode: AllowPowerMode = False,
     json: Json = False,
 ) -> None:
     """Measure blocks and networks of a space on a device; write or extend its latency table."""
@@ -24,7 +25,7 @@ def profile(
     from nat_deploy.spaces import make_space
     from nat_deploy.walk.shipped import SHIPPED_RESOLUTIONS, SHIPPED_SPACE
 
-    found = find_device(device)
+    found = find_device(device, allow_power_mode=allow_power_mode)
     transport = open_device(found)
     sizes = parse_resolutions(resolutions) or (SHIPPED_RESOLUTIONS if space == SHIPPED_SPACE else None)
     search_space = make_space(space, resolutions=sizes)

@@ -84,7 +84,7 @@ def search_network(request: SearchRequest, run: Path, listener: SearchListener, 
     """
     effort = _effort(request)
     budgets = tuple(parse_budget(text) for text in request.budgets)
-    device = find_device(request.device)
+    device = find_device(request.device, allow_power_mode=request.allow_power_mode)
     supernet_file = Path(request.supernet) if request.supernet else shipped_supernet()
     pretrained, info = load_supernet(supernet_file)
     resolutions = request.resolutions or info.resolutions

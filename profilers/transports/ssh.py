@@ -30,24 +30,27 @@ from profilers.transports.ssh_connection import LinkLostError, SshAddress, SshCo
 
 _WAIT_S = 600.0  # for another caller with the same results file
 _FIRST_ATTEMPTS = 3
-_SHORTEST_PAUSE_S = 0.5
 _LONGEST_PAUSE_S = 30.0
 
 
 class SshTransport:
     """Runs `python3 -m profilers` on another machine that has an SSH server, Python 3.8, numpy and the runtime."""
 
-    def __init__(self, address: SshAddress, *, allow_power_mode: bool = False, patience_s: float = 600.0) -> None:
+    def __init__(
+        self, address: SshAddress, *, allow_power_mode: bool = False, patience_s: float = 600.0, first_pause_s: float = 0.5
+    ) -> None:
         """Connect only when asked something.
 
         Args:
             address: Where the board is.
             allow_power_mode: The board may be put into the power mode of the job; it is put back afterwards.
             patience_s: How long a lost connection is tried again.
+            first_pause_s: Before the first of these attempts; later ones wait longer.
         """
         self._address = address
         self._flags = ["--allow-power-mode"] if allow_power_mode else []
         self._patience_s = patience_s
+        self._first_pause_s = first_pause_s
 
     def facts(
         self,
@@ -119,12 +122,12 @@ class SshTransport:
 
     def _drive(self, remote: _RemoteJob, emit: Callable[[dict[str, Any]], None]) -> None:
         """Go on with a job, over as many connections as it takes."""
-        num_lost, pause_s = 0, _SHORTEST_PAUSE_S
+        num_lost, pause_s = 0, self._first_pause_s
         lost_at: float | None = None  # since when there is no connection that works; None before the first one
         while True:
             try:
                 with SshConnection(self._address) as board:
-                    num_lost, pause_s = 0, _SHORTEST_PAUSE_S
+                    num_lost, pause_s = 0, self._first_pause_s
                     remote.go_on(board)
                     return
             except LinkLostError as error:

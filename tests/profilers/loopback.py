@@ -69,6 +69,28 @@ class _Server(asyncssh.SSHServer):
         return (username, password) == (USER, PASSWORD)
 
 
+class _Child(asyncio.SubprocessProtocol):
+    """Passes on what a command prints."""
+
+    def __init__(self, process: asyncssh.SSHServerProcess[bytes]) -> None:
+        self._process = process
+        self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def pipe_data_received(self, fd: int, data: bytes) -> None:
+        with suppress(OSError):
+            (self._process.stdout if fd == 1 else self._process.stderr).write(data)
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self.ended.set_result(None)
+
+
+async def _feed(process: asyncssh.SSHServerProcess[bytes], transport: asyncio.SubprocessTransport) -> None:
+    pipe: Any = transport.get_pipe_transport(0)
+    with suppress(OSError, asyncssh.Error):
+        while block := await process.stdin.read(1 << 16):
+            pipe.write(block)
+
+
 @contextmanager
 def asyncssh_board(folder: Path, *, setup: Callable[[], None] | None = None, motd: str = "") -> Iterator[Board]:
     """asyncssh's own server; `setup` runs in each command's process before it starts, `motd` is what a login script prints."""
@@ -83,28 +105,35 @@ def asyncssh_board(folder: Path, *, setup: Callable[[], None] | None = None, mot
     environment.pop("PYTHONPATH", None)  # the board has only what was copied there
     environment.pop("XDG_CACHE_HOME", None)
 
+    children: list[tuple[asyncio.SubprocessTransport, _Child]] = []
+
     async def serve(process: asyncssh.SSHServerProcess[bytes]) -> None:
-        child = await asyncio.create_subprocess_shell(
-            process.command or "",
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            env=environment,
-            cwd=home,
-            preexec_fn=setup,
+        start = asyncio.get_running_loop().subprocess_shell
+        transport, child = await start(
+            lambda: _Child(process), process.command or "", env=environment, cwd=home, preexec_fn=setup
         )
+        children.append((transport, child))
+        process.stdout.write(motd.encode())
+        feed = asyncio.ensure_future(_feed(process, transport))
         try:
-            process.stdout.write(motd.encode())
-            await process.redirect(stdin=child.stdin, stdout=child.stdout, stderr=child.stderr)
-            await process.stdout.drain()
-            status = await child.wait()
-            process.exit(status)
+            await asyncio.wait([feed, child.ended], return_when=asyncio.FIRST_COMPLETED)
+            if child.ended.done():
+                process.exit(transport.get_returncode() or 0)
         finally:
-            # Like sshd: the pipes close, the process is not killed.
-            if child.stdin is not None:
-                child.stdin.close()
-            with suppress(asyncio.TimeoutError, ProcessLookupError):
-                await asyncio.wait_for(asyncio.shield(child.wait()), 10)
+            feed.cancel()
+            # Like sshd, where nobody listens any more: the pipes close, the process is not killed.
+            for descriptor in (0, 1, 2):
+                pipe = transport.get_pipe_transport(descriptor)
+                if pipe is not None:
+                    pipe.close()
+
+    async def end() -> None:
+        server.close()
+        for transport, child in children:
+            with suppress(ProcessLookupError):
+                transport.kill()
+            await child.ended
+            transport.close()
 
     async def listen() -> asyncssh.SSHAcceptor:
         return await asyncssh.listen(
@@ -124,7 +153,7 @@ def asyncssh_board(folder: Path, *, setup: Callable[[], None] | None = None, mot
     try:
         yield Board(home, SshAddress("127.0.0.1", USER, port, str(keys / "client"), python=sys.executable))
     finally:
-        server.close()
+        loop.run(end())
         loop.close()
 
 
