@@ -10,6 +10,9 @@ from nat_deploy.errors import InputError
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
 DeviceName = Annotated[str, typer.Option("--device", help="Device: cpu, gpu, or a name in devices.toml.")]
+AllowPowerMode = Annotated[
+    bool, typer.Option("--allow-power-mode", help="Put a Jetson into the power mode of its description, and back.")
+]
 Subnet = Annotated[Path, typer.Argument(help="A subnet.json, or a file that NAT or Once-for-all published.")]
 
 

@@ -3,7 +3,7 @@ from typing import Annotated
 
 import typer
 
-from nat_deploy.cli._options import DeviceName, Json, parse_resolutions, parse_until
+from nat_deploy.cli._options import AllowPowerMode, DeviceName, Json, parse_resolutions, parse_until
 
 _MINUTES = 2.0
 _MOST_MINUTES = 30.0  # an error that noise does not allow must not keep a device busy for ever
@@ -29,6 +29,7 @@ def profile(
     resolutions: Annotated[str | None, typer.Option(help="Image sizes, for example 32-64 or 128-256:4.")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder of tables; by default the user's, where search finds it.")] = None,
     seed: Annotated[int, typer.Option(help="Of the choice of what is measured.")] = 0,
+    allow_power_mode: AllowPowerMode = False,
     json: Json = False,
 ) -> None:
     """Measure blocks and networks of a space on a device; write or extend its latency table. The first limit that is reached ends it."""
@@ -43,7 +44,8 @@ def profile(
     if fast and precise:
         raise InputError("profiling is either --fast or --precise, but both came; leave one out")
     until_mape = parse_until(until)
-    found = find_device(device).with_settings(threads=threads, batch_size=batch_size, precision=precision)
+    found = find_device(device, allow_power_mode=allow_power_mode)
+    found = found.with_settings(threads=threads, batch_size=batch_size, precision=precision)
     transport = open_device(found)
     sizes = parse_resolutions(resolutions) or (SHIPPED_RESOLUTIONS if space == SHIPPED_SPACE else None)
     search_space = make_space(space, resolutions=sizes)

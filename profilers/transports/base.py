@@ -18,12 +18,18 @@ class Transport(Protocol):
     """A way to one device."""
 
     def facts(
-        self, runtime: str = "onnxruntime", threads: int = 1, precision: str = "fp32", batch_size: int = 1
+        self,
+        runtime: str = "onnxruntime",
+        threads: int = 1,
+        precision: str = "fp32",
+        batch_size: int = 1,
+        power_mode: str = "default",
     ) -> tuple[DeviceFacts, Target]:
         """Ask what the device is, and which target a job like this would run on.
 
         Raises:
             RuntimeNotInstalledError: The runtime is not on the device.
+            JobError: The device has no such power mode, or is in another one and may not be put into it.
             TransportError: The device cannot be reached.
         """
 
