@@ -113,7 +113,7 @@ def measure_architectures(
     """
     work_dir.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=work_dir) as folder:
-        models = write_networks(space, architectures, Path(folder), batch_size=device.batch_size, seed=seed)
+        models = write_networks(device, space, architectures, Path(folder), seed=seed)
         return measure_models(
             device,
             models,

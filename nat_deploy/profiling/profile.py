@@ -114,7 +114,7 @@ def profile(
                 on_progress(limits.progress(table))
 
         with tempfile.TemporaryDirectory(prefix="natdeploy-") as folder:
-            models = write_sitting(index.space, sitting, Path(folder), batch_size=device.batch_size, seed=seed + number)
+            models = write_sitting(device, index.space, sitting, Path(folder), seed=seed + number)
             measured = measure_models(
                 device,
                 models,

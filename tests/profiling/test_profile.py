@@ -30,7 +30,7 @@ def test_a_profile_makes_a_good_predictor(space: SearchSpace, tmp_path: Path) ->
     assert len(table.overheads) == 1
     assert {space.smallest(), space.largest()} <= {entry.architecture for entry in table.networks}
     genes = space.sample(np.random.default_rng(9), 40)
-    models = write_networks(space, [space.decode(row) for row in genes], tmp_path, batch_size=1, seed=0)
+    models = write_networks(CPU, space, [space.decode(row) for row in genes], tmp_path, seed=0)
     exact = np.array([graph_ms(Path(model.path)) for model in models])
     scores = score(predictor_from_table(space, table).predict(genes), exact)
     assert scores.mape < 0.05
