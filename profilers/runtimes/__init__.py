@@ -9,6 +9,7 @@ from profilers.errors import RuntimeNotInstalledError
 
 if TYPE_CHECKING:
     from profilers.runtimes.base import Runtime
+    from profilers.runtimes.tensorrt import EngineBuilder
 
 NAMES = ("onnxruntime", "tensorrt", "tensorrt-rtx", "replay:RESULTS.jsonl")
 
@@ -38,3 +39,20 @@ def open_runtime(name: str) -> Runtime:
 
         return ReplayRuntime.from_results(Path(argument))
     raise RuntimeNotInstalledError(f"the runtime must be one of {', '.join(NAMES)}, but {name!r} came; choose one.")
+
+
+def open_builder(name: str) -> EngineBuilder:
+    """Return the runtime of that name, if it builds engines.
+
+    Raises:
+        RuntimeNotInstalledError: It does not, or there is none of that name.
+        JobError: The timing mode is wrong.
+    """
+    kind, _, argument = name.partition(":")
+    if kind in ("tensorrt", "tensorrt-rtx"):
+        from profilers.runtimes.tensorrt import open_tensorrt
+
+        return open_tensorrt(kind, argument)
+    raise RuntimeNotInstalledError(
+        f"engines are built by the runtimes tensorrt and tensorrt-rtx, but {name!r} came; choose one of them."
+    )

@@ -26,7 +26,7 @@ _FIELDS = {
     "level": (int, OPTIONAL),
     "avg_timing_iterations": (int,),
     "batch_size": (int,),
-    "num_layers": (int,),
+    "num_layers": (int, OPTIONAL),
     "build_s": (float,),
     "model_sha256": (str,),
     "engine_sha256": (str,),
@@ -51,11 +51,11 @@ class EngineRecord:
     precision: str  # what was asked for
     typing: str  # "strong": computed in the types of the graph; "weak": the builder may also compute in wider ones
     flags: tuple[str, ...]  # builder flags that were set
-    tactic_sources: tuple[str, ...]
+    tactic_sources: tuple[str, ...]  # empty where trtexec chose
     level: int | None  # builder optimisation level; None where TensorRT has none
     avg_timing_iterations: int
     batch_size: int
-    num_layers: int  # of the parsed network, before fusion
+    num_layers: int | None  # of the parsed network, before fusion; trtexec does not tell
     build_s: float
     model_sha256: str  # of the ONNX file
     engine_sha256: str
@@ -129,7 +129,7 @@ def check_runs_here(name: str, record: EngineRecord, here: EngineHost) -> None:
     remedy = "build it on this device from its ONNX file"
     if record.runtime != here.runtime:
         built, found = record.runtime, here.runtime
-    elif record.runtime_version != here.runtime_version:
+    elif not _same_version(record.runtime_version, here.runtime_version):
         built, found = f"{record.runtime} {record.runtime_version}", here.runtime_version
     elif record.runtime == "tensorrt" and (record.gpu, record.compute_capabilities) != (here.gpu, (here.compute_capability,)):
         built = f"{record.gpu or 'another GPU'} (compute capability {', '.join(record.compute_capabilities) or 'unknown'})"
@@ -139,6 +139,11 @@ def check_runs_here(name: str, record: EngineRecord, here: EngineHost) -> None:
     else:
         return
     raise RuntimeFailedError(f"engine {name!r} runs only on what it was built for, {built}, but here is {found}; {remedy}.")
+
+
+def _same_version(first: str, second: str) -> bool:
+    """Compare as far as both go: trtexec tells three numbers, the bindings four."""
+    return all(a == b for a, b in zip(first.split("."), second.split(".")))
 
 
 def write_whole(path: Path, content: bytes) -> None:

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from profilers.errors import ModelFileError, RuntimeFailedError
+from profilers.errors import ModelFileError, RuntimeFailedError, RuntimeNotInstalledError
 from profilers.runtimes.base import TensorSpec, check_model_file, fill_shape
 from profilers.runtimes.fake import VirtualClock
 from profilers.runtimes.tensorrt.bindings import Features, import_bindings, make_log
-from profilers.runtimes.tensorrt.builder import BuildOptions, build_engine
+from profilers.runtimes.tensorrt.builder import BuildOptions, BuiltEngine, build_engine
 from profilers.runtimes.tensorrt.cuda import Cuda, Gpu
-from profilers.runtimes.tensorrt.engine_record import EngineHost, check_runs_here, read_record
+from profilers.runtimes.tensorrt.engine_record import EngineHost, EngineRecord, check_runs_here, read_record
 from profilers.runtimes.tensorrt.session import EngineSession
 from profilers.runtimes.tensorrt.timing_mode import TimingMode
 from profilers.target import slug
@@ -91,20 +91,45 @@ class TensorRtRuntime:
         trt = self._bindings(self.name)
         check_model_file(path)
         cuda = self._activated()
-        gpu = cuda.gpu()
         if is_engine(path):
-            plan = self._checked_plan(path, gpu, batch_size)
+            plan = self._checked_plan(path, cuda.gpu(), batch_size)
         else:
-            options = BuildOptions(
-                precision=precision,
-                batch_size=batch_size,
-                level=self._mode.level,
-                timing_cache=self.timing_cache(gpu),
-            )
-            plan = build_engine(self.name, trt, path, options, gpu).plan
+            plan = self.build(path, precision=precision, batch_size=batch_size).plan
         return self._session(trt, plan, path.name, batch_size, cuda, seed)
 
-    def timing_cache(self, gpu: Gpu) -> Path:
+    def build(self, path: Path, *, precision: str, batch_size: int, compute_capabilities: Sequence[str] = ()) -> BuiltEngine:
+        """Build an engine; TensorRT-RTX needs no GPU for it.
+
+        Raises:
+            ModelFileError: The file is missing, is no ONNX model, or does not take this batch.
+            RuntimeNotInstalledError: The bindings, or for TensorRT the GPU, are not there.
+            RuntimeFailedError: TensorRT cannot build it, or lacks what was asked for.
+        """
+        trt = self._bindings(self.name)
+        gpu = None if Features.of(trt).compute_capabilities else self._activated().gpu()
+        options = BuildOptions(
+            precision=precision,
+            batch_size=batch_size,
+            level=self._mode.level,
+            compute_capabilities=tuple(compute_capabilities),
+            timing_cache=None if gpu is None else self._timing_cache(gpu),
+        )
+        return build_engine(self.name, trt, path, options, gpu)
+
+    def check_builds(self) -> None:
+        """Raises: RuntimeNotInstalledError when something that building needs is not there."""
+        if not Features.of(self._bindings(self.name)).compute_capabilities:
+            self._activated()
+
+    def runs_here(self, record: EngineRecord) -> bool:
+        """Say whether there is a GPU that an engine just built can run on."""
+        try:
+            gpu = self._activated().gpu()
+        except RuntimeNotInstalledError:
+            return False
+        return not record.compute_capabilities or gpu.compute_capability in record.compute_capabilities
+
+    def _timing_cache(self, gpu: Gpu) -> Path:
         """The file of timed tactics that all builds on this GPU with this version share."""
         return self._cache_folder / f"{slug(gpu.name)}.{self.name}-{self.version()}.cuda-{gpu.driver_cuda}.timing"
 

@@ -8,22 +8,25 @@ a measurement share calls: about 100 ms of runs come from one call.
 
 from __future__ import annotations
 
+import hashlib
 import math
 import os
 import shutil
 import subprocess
 import tempfile
+import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from profilers.errors import JobError, ModelFileError, RuntimeFailedError, RuntimeNotInstalledError
-from profilers.onnx_inputs import read_inputs
-from profilers.runtimes.base import CheckedSession, TensorSpec
+from profilers.onnx_inputs import OnnxInput, read_inputs
+from profilers.runtimes.base import CheckedSession, TensorSpec, file_sha256
 from profilers.runtimes.fake import VirtualClock
-from profilers.runtimes.tensorrt.builder import AVG_TIMING_ITERATIONS, LEVEL
+from profilers.runtimes.tensorrt.builder import AVG_TIMING_ITERATIONS, LEVEL, BuiltEngine
 from profilers.runtimes.tensorrt.cuda import Cuda
+from profilers.runtimes.tensorrt.engine_record import EngineRecord
 from profilers.runtimes.tensorrt.timing_mode import TimingMode
 from profilers.runtimes.tensorrt.trtexec_output import TrtexecReport, TrtexecRun, parse_report, parse_times
 
@@ -85,38 +88,74 @@ class TrtexecRuntime:
         flush_denormals: bool = False,
     ) -> TrtexecSession:
         inputs = read_inputs(Path(path), batch_size)
-        open_shapes = {name: item.spec.shape for name, item in inputs.items() if item.is_open}
-        # trtexec refuses shapes for a model that has its own.
-        shapes = (
-            [f"--shapes={','.join(f'{name}:{_joined(shape)}' for name, shape in open_shapes.items())}"] if open_shapes else []
-        )
         folder = Path(tempfile.mkdtemp(prefix="profilers-trtexec-"))
         engine = folder / "model.engine"
         try:
-            report = self._call(
-                [
-                    f"--onnx={Path(path).resolve()}",
-                    f"--saveEngine={engine}",
-                    *shapes,
-                    *build_switches(self._helped(), precision, self._mode),
-                ],
-                timeout_s=_BUILD_S,
-            )
-            if not report.passed or not engine.is_file():
-                raise ModelFileError(_failure("build an engine from", Path(path).name, report))
+            self._build(Path(path), engine, inputs, precision)
         except Exception:
             shutil.rmtree(str(folder), ignore_errors=True)
             raise
-        specs = {name: item.spec for name, item in inputs.items()}
         return TrtexecSession(
             Path(path).name,
-            specs,
-            lambda count: self._times(engine, shapes, count),
+            {name: item.spec for name, item in inputs.items()},
+            lambda count: self._times(engine, _shapes(inputs), count),
             mode=self._mode,
             clock=self.clock,
             folder=folder,
             seed=seed,
         )
+
+    def build(self, path: Path, *, precision: str, batch_size: int, compute_capabilities: Sequence[str] = ()) -> BuiltEngine:
+        """Build an engine, as `TensorRtRuntime.build`."""
+        if compute_capabilities:
+            raise RuntimeFailedError(
+                "an engine for another GPU needs TensorRT-RTX, because trtexec builds only for the GPU that is here; "
+                "leave the compute capability out, or use the format trt-rtx."
+            )
+        started = time.perf_counter()
+        with tempfile.TemporaryDirectory(prefix="profilers-trtexec-") as folder:
+            engine = Path(folder) / "model.engine"
+            report, switches = self._build(path, engine, read_inputs(path, batch_size), precision)
+            plan = engine.read_bytes()
+        levels = [int(switch.partition("=")[2]) for switch in switches if switch.startswith("--builderOptimizationLevel")]
+        record = EngineRecord(
+            runtime=self.name,
+            runtime_version=report.version or "unknown",
+            cuda=None,
+            gpu=report.gpu,
+            compute_capabilities=() if report.compute_capability is None else (report.compute_capability,),
+            precision=precision,
+            typing="weak" if _needs_flags(_Known(self._helped())) else "strong",
+            flags=tuple(sorted(switch[2:].upper() for switch in switches if switch in ("--fp16", "--int8"))),
+            tactic_sources=(),
+            level=levels[0] if levels else None,
+            avg_timing_iterations=AVG_TIMING_ITERATIONS,
+            batch_size=batch_size,
+            num_layers=None,
+            build_s=time.perf_counter() - started,
+            model_sha256=file_sha256(path),
+            engine_sha256=hashlib.sha256(plan).hexdigest(),
+            num_bytes=len(plan),
+        )
+        return BuiltEngine(plan, record, ())
+
+    def check_builds(self) -> None:
+        """Raises: RuntimeNotInstalledError when something that building needs is not there."""
+        self.check_available()
+
+    def runs_here(self, record: EngineRecord) -> bool:
+        """Engines run, but give no outputs."""
+        return False
+
+    def _build(
+        self, path: Path, engine: Path, inputs: Mapping[str, OnnxInput], precision: str
+    ) -> tuple[TrtexecReport, list[str]]:
+        switches = build_switches(self._helped(), precision, self._mode)
+        arguments = [f"--onnx={path.resolve()}", f"--saveEngine={engine}", *_shapes(inputs), *switches]
+        report = self._call(arguments, timeout_s=_BUILD_S)
+        if not report.passed or not engine.is_file():
+            raise ModelFileError(_failure("build an engine from", path.name, report))
+        return report, switches
 
     def _times(self, engine: Path, shapes: list[str], num_runs: int) -> tuple[TrtexecRun, ...]:
         """Run an engine in one call of trtexec.
@@ -174,8 +213,10 @@ class TrtexecRuntime:
         return done.stdout.decode("utf-8", "replace")
 
 
-def _joined(shape: Sequence[int]) -> str:
-    return "x".join(map(str, shape))
+def _shapes(inputs: Mapping[str, OnnxInput]) -> list[str]:
+    """The switch for inputs that leave their batch open; trtexec refuses it for a model that has its own shapes."""
+    shapes = [f"{name}:{'x'.join(map(str, item.spec.shape))}" for name, item in inputs.items() if item.is_open]
+    return [f"--shapes={','.join(shapes)}"] if shapes else []
 
 
 def _failure(task: str, name: str, report: TrtexecReport) -> str:
@@ -243,7 +284,7 @@ def build_switches(help_text: str, precision: str, mode: TimingMode) -> list[str
     switches = ["--skipInference" if knows("--skipInference") else "--buildOnly", f"--avgTiming={AVG_TIMING_ITERATIONS}"]
     if knows("--stronglyTyped"):
         switches.append("--stronglyTyped")
-    elif precision != "fp32" and knows(f"--{precision}"):
+    elif precision != "fp32" and _needs_flags(knows):
         switches.append(f"--{precision}")
     if knows("--noTF32"):
         switches.append("--noTF32")
@@ -254,6 +295,11 @@ def build_switches(help_text: str, precision: str, mode: TimingMode) -> list[str
             f"builder level {mode.level} needs TensorRT 8.6 or newer, but this trtexec has none; leave it out."
         )
     return switches
+
+
+def _needs_flags(knows: _Known) -> bool:
+    """Say whether precision is allowed by flags: to 8.6; 10 takes types from the graph if asked to, 11 always."""
+    return knows("--fp16") and not knows("--stronglyTyped")
 
 
 def run_switches(help_text: str, mode: TimingMode) -> list[str]:
