@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from profilers.errors import ProfilerError
+from profilers.errors import ProfilerError, RuntimeNotInstalledError
 from profilers.strict_json import dumps
 
 
@@ -22,11 +22,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         status: int = options.command(options)
         return status
+    except ModuleNotFoundError as error:
+        if error.name != "numpy":
+            raise
+        missing = RuntimeNotInstalledError(
+            f"measuring needs the Python package 'numpy', which {sys.executable!r} does not have; install it with "
+            "'sudo apt install python3-numpy' or 'pip install numpy'."
+        )
+        return _fail(missing, options)
     except ProfilerError as error:
-        if getattr(options, "json", True):
-            _print_event({"event": "error", "error": type(error).__name__, "message": str(error)})
-        print(error, file=sys.stderr)
-        return 1
+        return _fail(error, options)
     except KeyboardInterrupt:
         print("interrupted; finished measurements are kept, run the same command to go on.", file=sys.stderr)
         return 1
@@ -34,6 +39,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # Nobody listens any more; what is finished is on disk. The flush at exit must not complain again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+
+
+def _fail(error: ProfilerError, options: argparse.Namespace) -> int:
+    if getattr(options, "json", True):
+        _print_event({"event": "error", "error": type(error).__name__, "message": str(error)})
+    print(error, file=sys.stderr)
+    return 1
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -45,6 +57,7 @@ def _parser() -> argparse.ArgumentParser:
     measure.add_argument("job", type=Path, metavar="JOB.json")
     measure.add_argument("--results", type=Path, required=True, metavar="RESULTS.jsonl", help="made or continued")
     measure.add_argument("--wait-seconds", type=_seconds, default=600.0, help="for another profiler (default 600)")
+    measure.add_argument("--allow-power-mode", action="store_true", help="set the power mode of the job, and put it back")
     measure.set_defaults(command=_measure)
 
     worker = commands.add_parser("worker", help="(internal) measure one group, job and events on standard streams")
@@ -66,6 +79,8 @@ def _parser() -> argparse.ArgumentParser:
     facts.add_argument("--threads", type=int, default=1)
     facts.add_argument("--precision", default="fp32")
     facts.add_argument("--batch-size", type=int, default=1)
+    facts.add_argument("--power-mode", default="default", help="in which a job would run")
+    facts.add_argument("--allow-power-mode", action="store_true", help="a job could set it")
     facts.add_argument("--json", action="store_true", help="one JSON document")
     facts.set_defaults(command=_facts)
 
@@ -73,6 +88,10 @@ def _parser() -> argparse.ArgumentParser:
     noise.add_argument("--seconds", type=_seconds, default=2.0)
     noise.add_argument("--json", action="store_true", help="one JSON document")
     noise.set_defaults(command=_noise)
+
+    guard = commands.add_parser("guard-power-mode", help="(internal) put the power mode back when standard input ends")
+    guard.add_argument("note", type=Path)
+    guard.set_defaults(command=_guard_power_mode)
     return parser
 
 
@@ -80,7 +99,13 @@ def _measure(options: argparse.Namespace) -> int:
     from profilers.agent import measure_job
     from profilers.job import load_job
 
-    measure_job(load_job(options.job), options.results, _print_event, wait_s=options.wait_seconds)
+    measure_job(
+        load_job(options.job),
+        options.results,
+        _print_event,
+        wait_s=options.wait_seconds,
+        allow_power_mode=options.allow_power_mode,
+    )
     return 0
 
 
@@ -106,8 +131,16 @@ def _worker(options: argparse.Namespace) -> int:
     return worker.main()
 
 
+def _guard_power_mode(options: argparse.Namespace) -> int:
+    from profilers.power_mode import guard_power_mode
+
+    guard_power_mode(options.note)
+    return 0
+
+
 def _facts(options: argparse.Namespace) -> int:
     from profilers.device_facts import read_facts
+    from profilers.power_mode import power_mode_label
     from profilers.runtimes import open_runtime
     from profilers.target import Target
 
@@ -122,6 +155,7 @@ def _facts(options: argparse.Namespace) -> int:
             runtime.version(),
             options.precision,
             threads=options.threads,
+            power_mode=power_mode_label(options.power_mode, allow_change=options.allow_power_mode),
             batch_size=options.batch_size,
         )
     if options.json:

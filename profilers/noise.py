@@ -14,9 +14,11 @@ from profilers.device_facts import CpuTimes, read_facts, steal_share, warnings_o
 from profilers.protocol import Clock, Runnable, measure_sitting
 from profilers.settings import Settings
 from profilers.statistics import slow_share, variation_of_rounds
+from profilers.strict_json import checked_object
 
 QUIET = 0.02
 USABLE = 0.05
+_FIELDS = {"verdict": (str,), "variation": (float,), "slow_share": (float,), "num_rounds": (int,), "advice": (list,)}
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,13 @@ class Noise:
             "num_rounds": self.num_rounds,
             "advice": list(self.advice),
         }
+
+    @staticmethod
+    def from_json(document: object) -> Noise:
+        """Raises: JobError when a key is unknown, missing or mistyped."""
+        values = checked_object(document, _FIELDS, "noise")
+        del values["verdict"]  # follows from the variation
+        return Noise(**{**values, "advice": tuple(values["advice"])})
 
 
 class ReferenceLoop:

@@ -74,7 +74,7 @@ def measure_group(job: Job, ids: Sequence[str], runtime: Runtime, emit: Emit) ->
     """
     _bind(job.affinity)
     facts = read_facts(runtime.name, runtime.version())
-    target = job.target_on(facts.device, runtime.version())
+    target = job.target_on(facts.device, runtime.version(), facts.target_power_mode)
     sha256 = {model.id: model.sha256 for model in job.models}
     load_ms: dict[str, float] = {}
 

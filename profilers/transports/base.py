@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from profilers.engine_build import EngineBuild, EngineRequest
     from profilers.job import Job
     from profilers.measurement import Measurement
+    from profilers.noise import Noise
     from profilers.runtimes.base import Array
     from profilers.target import Target
 
@@ -19,12 +20,25 @@ class Transport(Protocol):
     """A way to one device."""
 
     def facts(
-        self, runtime: str = "onnxruntime", threads: int = 1, precision: str = "fp32", batch_size: int = 1
+        self,
+        runtime: str = "onnxruntime",
+        threads: int = 1,
+        precision: str = "fp32",
+        batch_size: int = 1,
+        power_mode: str = "default",
     ) -> tuple[DeviceFacts, Target]:
         """Ask what the device is, and which target a job like this would run on.
 
         Raises:
             RuntimeNotInstalledError: The runtime is not on the device.
+            JobError: The device has no such power mode, or is in another one and may not be put into it.
+            TransportError: The device cannot be reached.
+        """
+
+    def noise(self, *, seconds: float) -> Noise:
+        """Ask how steady the device is right now, watching it for about so long.
+
+        Raises:
             TransportError: The device cannot be reached.
         """
 

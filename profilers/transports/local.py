@@ -15,15 +15,18 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-from profilers.agent import HEARTBEAT_S, package_environment
+from profilers.agent import HEARTBEAT_S
 from profilers.device_facts import DeviceFacts
 from profilers.engine_build import BUILD_S, EngineBuild, EngineRequest, build_arguments, load_arrays, save_arrays
 from profilers.errors import ProfilerError, TransportError, WorkerDiedError, error_named
 from profilers.job import Job, save_job
 from profilers.measurement import Measurement
+from profilers.noise import Noise
+from profilers.package import package_environment
 from profilers.runtimes.tensorrt.engine_record import EngineRecord
 from profilers.strict_json import loads
 from profilers.target import Target
+from profilers.transports.agent_commands import facts_command, facts_of, noise_command, noise_of
 
 if TYPE_CHECKING:
     from profilers.runtimes.base import Array
@@ -35,19 +38,26 @@ _FACTS_S = 60.0
 class LocalTransport:
     """Runs `python -m profilers` here, in its own process group, so that nothing is left behind."""
 
-    def __init__(self, python: str | None = None, *, agent: Sequence[str] = ("-m", "profilers")) -> None:
+    def __init__(
+        self, python: str | None = None, *, allow_power_mode: bool = False, agent: Sequence[str] = ("-m", "profilers")
+    ) -> None:
         """Use another interpreter, or (in tests) another agent."""
         self._command = [python or sys.executable, *agent]
+        self._flags = ["--allow-power-mode"] if allow_power_mode else []
 
     def facts(
-        self, runtime: str = "onnxruntime", threads: int = 1, precision: str = "fp32", batch_size: int = 1
+        self,
+        runtime: str = "onnxruntime",
+        threads: int = 1,
+        precision: str = "fp32",
+        batch_size: int = 1,
+        power_mode: str = "default",
     ) -> tuple[DeviceFacts, Target]:
-        flags = ["--runtime", runtime, "--threads", str(threads), "--precision", precision]
-        arguments = ["facts", *flags, "--batch-size", str(batch_size), "--json"]
-        answers = list(self._events(arguments, timeout_s=_FACTS_S))
-        if len(answers) != 1 or set(answers[0]) != {"facts", "target"}:
-            raise TransportError("the agent must answer with its facts, but something else came; copy 'profilers' again.")
-        return DeviceFacts.from_json(answers[0]["facts"]), Target.from_json(answers[0]["target"])
+        arguments = [*facts_command(runtime, threads, precision, batch_size, power_mode), *self._flags]
+        return facts_of(list(self._events(arguments, timeout_s=_FACTS_S)))
+
+    def noise(self, *, seconds: float) -> Noise:
+        return noise_of(list(self._events(noise_command(seconds), timeout_s=seconds + _FACTS_S)))
 
     def run_job(
         self,
@@ -62,7 +72,7 @@ class LocalTransport:
             # Relative model paths count from here, not from the folder of the job file.
             models = [type(model)(model.id, Path(model.path).resolve(), model.sha256) for model in job.models]
             save_job(job.with_models(models, reference=job.reference), path)
-            arguments = ["measure", str(path), "--results", str(Path(results_path).resolve())]
+            arguments = ["measure", str(path), "--results", str(Path(results_path).resolve()), *self._flags]
             for event in self._events(arguments, timeout_s=timeout_s):
                 if event.get("event") == "measurement":
                     measurement = Measurement.from_json(event["measurement"])
