@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -113,9 +114,9 @@ def load_arrays(path: Path) -> dict[str, Array]:
         JobError: It cannot be read.
     """
     try:
-        with np.load(str(path), allow_pickle=False) as arrays:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             return {name: arrays[name] for name in arrays.files}
-    except (OSError, ValueError, EOFError) as error:
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
         raise JobError(f"{str(path)!r} must be a file of arrays, but it cannot be read ({error}); write it again.") from error
 
 

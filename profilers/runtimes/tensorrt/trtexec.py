@@ -140,8 +140,8 @@ class TrtexecRuntime:
         return BuiltEngine(plan, record, ())
 
     def check_builds(self) -> None:
-        """Raises: RuntimeNotInstalledError when something that building needs is not there."""
-        self.check_available()
+        """Raises: RuntimeNotInstalledError when trtexec cannot be started."""
+        self._helped()
 
     def runs_here(self, record: EngineRecord) -> bool:
         """Engines run, but give no outputs."""
