@@ -142,13 +142,15 @@ def _facts(options: argparse.Namespace) -> int:
     from profilers.device_facts import read_facts
     from profilers.power_mode import power_mode_label
     from profilers.runtimes import open_runtime
+    from profilers.runtimes.base import facts_for, timing_mode_of
     from profilers.target import Target
 
     target = None
     facts = read_facts()
     if options.runtime is not None:
         runtime = open_runtime(options.runtime)
-        facts = read_facts(runtime.name, runtime.version())
+        runtime.check_available()
+        facts = facts_for(runtime)
         target = Target(
             facts.device,
             runtime.name,
@@ -157,6 +159,7 @@ def _facts(options: argparse.Namespace) -> int:
             threads=options.threads,
             power_mode=power_mode_label(options.power_mode, allow_change=options.allow_power_mode),
             batch_size=options.batch_size,
+            timing_mode=timing_mode_of(runtime),
         )
     if options.json:
         print(dumps({"facts": facts.to_json(), "target": target and target.to_json()}))

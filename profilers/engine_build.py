@@ -15,6 +15,7 @@ from profilers.device_facts import read_facts
 from profilers.device_lock import device_lock
 from profilers.errors import JobError, RuntimeFailedError
 from profilers.runtimes import open_builder
+from profilers.runtimes.tensorrt.builder import BUILD_S
 from profilers.runtimes.tensorrt.engine_record import EngineRecord, write_record, write_whole
 
 if TYPE_CHECKING:
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
 
     Emit = Callable[[dict[str, Any]], None]
 
-BUILD_S = 1800.0  # small boards take minutes for a network
 _HEARTBEAT_S = 5.0
 
 

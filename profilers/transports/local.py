@@ -17,12 +17,13 @@ from typing import IO, TYPE_CHECKING, Any
 
 from profilers.agent import HEARTBEAT_S
 from profilers.device_facts import DeviceFacts
-from profilers.engine_build import BUILD_S, EngineBuild, EngineRequest, build_arguments, load_arrays, save_arrays
+from profilers.engine_build import EngineBuild, EngineRequest, build_arguments, load_arrays, save_arrays
 from profilers.errors import ProfilerError, TransportError, WorkerDiedError, error_named
 from profilers.job import Job, save_job
 from profilers.measurement import Measurement
 from profilers.noise import Noise
 from profilers.package import package_environment
+from profilers.runtimes.tensorrt.builder import BUILD_S
 from profilers.runtimes.tensorrt.engine_record import EngineRecord
 from profilers.strict_json import loads
 from profilers.target import Target

@@ -17,12 +17,13 @@ from typing import TYPE_CHECKING, Any
 
 from profilers.device_facts import DeviceFacts
 from profilers.device_lock import device_lock
-from profilers.engine_build import BUILD_S, EngineBuild, EngineRequest
+from profilers.engine_build import EngineBuild, EngineRequest
 from profilers.errors import DeviceBusyError, ProfilerError, TransportError, WorkerDiedError
 from profilers.job import Job
 from profilers.measurement import Measurement
 from profilers.noise import Noise
 from profilers.results import ResultsWriter, read_results
+from profilers.runtimes.tensorrt.builder import BUILD_S
 from profilers.strict_json import dumps, loads
 from profilers.target import Target
 from profilers.transports.agent_commands import facts_command, facts_of, noise_command, noise_of

@@ -49,7 +49,7 @@ class TestTensorRt(RuntimeContract):
 
     def test_nothing_is_left_on_the_gpu(self, case: RuntimeCase) -> None:
         assert isinstance(case.runtime, TensorRtRuntime)
-        cuda = case.runtime._activated()
+        cuda = case.runtime._driver()
         assert isinstance(cuda, FakeCuda)
         with self.load(case) as session:
             assert cuda.memory

@@ -20,6 +20,7 @@ from profilers.runtimes.tensorrt.bindings import Features, make_log
 from profilers.runtimes.tensorrt.cuda import Gpu
 from profilers.runtimes.tensorrt.engine_record import EngineRecord, write_whole
 
+BUILD_S = 1800.0  # a build may take so long: minutes on small boards
 LEVEL = 3  # TensorRT's own default, set all the same
 AVG_TIMING_ITERATIONS = 8  # as trtexec; a single timing of each tactic makes builds differ more
 _PRECISION_FLAGS = {"fp32": (), "fp16": ("FP16",), "int8": ("INT8",)}

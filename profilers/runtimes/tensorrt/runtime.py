@@ -12,7 +12,7 @@ from profilers.errors import ModelFileError, RuntimeFailedError, RuntimeNotInsta
 from profilers.runtimes.base import TensorSpec, check_model_file, fill_shape
 from profilers.runtimes.fake import VirtualClock
 from profilers.runtimes.tensorrt.bindings import Features, import_bindings, make_log
-from profilers.runtimes.tensorrt.builder import BuildOptions, BuiltEngine, build_engine
+from profilers.runtimes.tensorrt.builder import BUILD_S, BuildOptions, BuiltEngine, build_engine
 from profilers.runtimes.tensorrt.cuda import Cuda, Gpu
 from profilers.runtimes.tensorrt.engine_record import EngineHost, EngineRecord, check_runs_here, read_record
 from profilers.runtimes.tensorrt.session import EngineSession
@@ -56,10 +56,13 @@ class TensorRtRuntime:
         self._mode = mode or TimingMode()
         self._bindings, self._load_cuda = bindings, cuda
         self._cuda: Cuda | None = None
+        self._is_active = False
         self._cache_folder = cache_folder or _user_cache_folder()
         # Samples of the mode "gpu" come from CUDA events, not from a clock of this process.
         self._virtual = VirtualClock()
         self.clock: Callable[[], int] = self._virtual if self._mode.measure == "gpu" else time.perf_counter_ns
+
+    longest_load_s = BUILD_S
 
     @property
     def mode(self) -> str:
@@ -67,14 +70,14 @@ class TensorRtRuntime:
 
     def check_available(self) -> None:
         self._bindings(self.name)
-        self._activated()
+        self._driver()
 
     def version(self) -> str:
         return str(self._bindings(self.name).__version__)
 
     def accelerator(self) -> str | None:
         """Name of the GPU, where it is not part of the board."""
-        gpu = self._activated().gpu()
+        gpu = self._driver().gpu()
         return None if gpu.is_integrated else gpu.name
 
     def load(
@@ -119,12 +122,12 @@ class TensorRtRuntime:
     def check_builds(self) -> None:
         """Raises: RuntimeNotInstalledError when something that building needs is not there."""
         if not Features.of(self._bindings(self.name)).compute_capabilities:
-            self._activated()
+            self._driver()
 
     def runs_here(self, record: EngineRecord) -> bool:
         """Say whether there is a GPU that an engine just built can run on."""
         try:
-            gpu = self._activated().gpu()
+            gpu = self._driver().gpu()
         except RuntimeNotInstalledError:
             return False
         return not record.compute_capabilities or gpu.compute_capability in record.compute_capabilities
@@ -133,11 +136,19 @@ class TensorRtRuntime:
         """The file of timed tactics that all builds on this GPU with this version share."""
         return self._cache_folder / f"{slug(gpu.name)}.{self.name}-{self.version()}.cuda-{gpu.driver_cuda}.timing"
 
-    def _activated(self) -> Cuda:
+    def _driver(self) -> Cuda:
+        """The driver, asked nothing that takes memory of the GPU: an agent only watches."""
         if self._cuda is None:
             self._cuda = self._load_cuda()
-            self._cuda.activate(spin_wait=self._mode.spin_wait)
         return self._cuda
+
+    def _activated(self) -> Cuda:
+        """The driver with the GPU ready for work in this thread."""
+        cuda = self._driver()
+        if not self._is_active:
+            cuda.activate(spin_wait=self._mode.spin_wait)
+            self._is_active = True
+        return cuda
 
     def _checked_plan(self, path: Path, gpu: Gpu, batch_size: int) -> bytes:
         record = read_record(path)
