@@ -86,6 +86,7 @@ def _parser() -> argparse.ArgumentParser:
 
     noise = commands.add_parser("noise", help="how steady this device is right now")
     noise.add_argument("--seconds", type=_seconds, default=2.0)
+    noise.add_argument("--wait-seconds", type=_seconds, default=60.0, help="for another profiler (default 60)")
     noise.add_argument("--json", action="store_true", help="one JSON document")
     noise.set_defaults(command=_noise)
 
@@ -172,9 +173,12 @@ def _facts(options: argparse.Namespace) -> int:
 
 
 def _noise(options: argparse.Namespace) -> int:
+    from profilers.device_facts import read_facts
+    from profilers.device_lock import device_lock
     from profilers.noise import measure_noise
 
-    noise = measure_noise(options.seconds)
+    with device_lock(read_facts().device, wait_s=options.wait_seconds):
+        noise = measure_noise(options.seconds)
     if options.json:
         print(dumps(noise.to_json()))
         return 0

@@ -16,9 +16,9 @@ from profilers.settings import Settings
 from profilers.statistics import slow_share, variation_of_rounds
 from profilers.strict_json import checked_object
 
+_FIELDS = {"verdict": (str,), "variation": (float,), "slow_share": (float,), "num_rounds": (int,), "advice": (list,)}
 QUIET = 0.02
 USABLE = 0.05
-_FIELDS = {"verdict": (str,), "variation": (float,), "slow_share": (float,), "num_rounds": (int,), "advice": (list,)}
 
 
 @dataclass(frozen=True)
@@ -48,8 +48,8 @@ class Noise:
     def from_json(document: object) -> Noise:
         """Raises: JobError when a key is unknown, missing or mistyped."""
         values = checked_object(document, _FIELDS, "noise")
-        del values["verdict"]  # follows from the variation
-        return Noise(**{**values, "advice": tuple(values["advice"])})
+        del values["verdict"]  # it follows from the numbers
+        return Noise(**{**values, "advice": tuple(map(str, values["advice"]))})
 
 
 class ReferenceLoop:

@@ -69,6 +69,6 @@ class ProgressBar:
         if event.step == "evaluate":
             name = "evaluating the first networks" if event.iteration == 0 else f"evaluating, iteration {event.iteration}"
             self.update(name, event.done, event.total)
-        elif event.step in ("evolve", "measure finalists", "check budgets"):
-            name = f"{event.step}, iteration {event.iteration}" if event.step == "evolve" else event.step
+        elif event.step in ("evolve", "measure", "measure finalists", "check budgets"):
+            name = f"{event.step}, iteration {event.iteration}" if event.step in ("evolve", "measure") else event.step
             self.update(name, event.done, event.total)

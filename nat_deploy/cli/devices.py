@@ -30,17 +30,17 @@ def list_devices(context: typer.Context, json: Json = False) -> None:
 @app.command()
 def check(
     name: Annotated[str, typer.Argument(help="Name of the device.")],
-    seconds: Annotated[float, typer.Option(min=0.5, max=60, help="How long to watch a device that is this machine.")] = 2.0,
+    seconds: Annotated[float, typer.Option(min=0.5, max=60, help="How long to watch the device.")] = 2.0,
     json: Json = False,
 ) -> None:
     """Say whether a device is ready, and how noisy it is."""
     from nat_deploy.cli._output import answer
     from nat_deploy.profiling import find_device, open_device, read_target
-    from profilers import measure_noise
 
     device = find_device(name)
-    facts, target = read_target(device, open_device(device))
-    noise = measure_noise(seconds)
+    transport = open_device(device)
+    facts, target = read_target(device, transport)
+    noise = transport.noise(seconds=seconds)
     lines = [
         f"{name}: ready; {facts.cpu_model}, {facts.num_cores} cores, {device.runtime} {target.runtime_version}",
         f"target {target.key}",

@@ -167,11 +167,6 @@ def open_device(device: Device) -> Transport:
         raise DeviceError(
             f"device '{device.name}' has transport 'table' and answers predictions only; measure on a device that can be reached"
         )
-    if device.transport == "local" and device.runtime == "tensorrt":
-        raise DeviceError(
-            f"device '{device.name}' needs an NVIDIA GPU and the runtime 'tensorrt', "
-            "which a later version of natdeploy brings; use --device cpu"
-        )
     if device.power_mode != "default":
         raise DeviceError(
             f"power_mode of device '{device.name}' must be 'default', but it is '{device.power_mode}'; "

@@ -36,9 +36,10 @@ class Transport(Protocol):
         """
 
     def noise(self, *, seconds: float) -> Noise:
-        """Ask how steady the device is right now, watching it for about so long.
+        """Watch on the device itself, for about so many seconds, how steadily it runs.
 
         Raises:
+            DeviceBusyError: Another profiler is measuring there, and was not done in time.
             TransportError: The device cannot be reached.
         """
 

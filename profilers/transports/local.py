@@ -27,13 +27,12 @@ from profilers.runtimes.tensorrt.builder import BUILD_S
 from profilers.runtimes.tensorrt.engine_record import EngineRecord
 from profilers.strict_json import loads
 from profilers.target import Target
-from profilers.transports.agent_commands import facts_command, facts_of, noise_command, noise_of
+from profilers.transports.agent_commands import FACTS_S, NOISE_S, facts_command, facts_of, noise_command, noise_of
 
 if TYPE_CHECKING:
     from profilers.runtimes.base import Array
 
 _SILENCE_S = 12 * HEARTBEAT_S  # an agent that does not even say that it waits is dead
-_FACTS_S = 60.0
 
 
 class LocalTransport:
@@ -55,10 +54,11 @@ class LocalTransport:
         power_mode: str = "default",
     ) -> tuple[DeviceFacts, Target]:
         arguments = [*facts_command(runtime, threads, precision, batch_size, power_mode), *self._flags]
-        return facts_of(list(self._events(arguments, timeout_s=_FACTS_S)))
+        return facts_of(list(self._events(arguments, timeout_s=FACTS_S)))
 
     def noise(self, *, seconds: float) -> Noise:
-        return noise_of(list(self._events(noise_command(seconds), timeout_s=seconds + _FACTS_S)))
+        timeout_s = seconds + NOISE_S
+        return noise_of(list(self._events(noise_command(seconds), timeout_s=timeout_s, silence_s=timeout_s)))
 
     def run_job(
         self,
@@ -111,12 +111,14 @@ class LocalTransport:
                 raise TransportError("the agent must tell what it built, but something else came; copy 'profilers' again.")
             return EngineBuild(record, load_arrays(answered) if answered.exists() else None)
 
-    def _events(self, arguments: list[str], *, timeout_s: float | None) -> Iterator[dict[str, Any]]:
+    def _events(
+        self, arguments: list[str], *, timeout_s: float | None, silence_s: float = _SILENCE_S
+    ) -> Iterator[dict[str, Any]]:
         """Start the agent and yield what it prints; raise its error as the class it was."""
         with tempfile.TemporaryFile() as messages:
             process = self._start(arguments, messages)
             try:
-                yield from _listen(process, timeout_s)
+                yield from _listen(process, timeout_s, silence_s)
                 if process.wait() != 0:
                     raise _death(process.returncode, messages)
             finally:
@@ -141,7 +143,7 @@ class LocalTransport:
             ) from error
 
 
-def _listen(process: subprocess.Popen[str], timeout_s: float | None) -> Iterator[dict[str, Any]]:
+def _listen(process: subprocess.Popen[str], timeout_s: float | None, silence_s: float) -> Iterator[dict[str, Any]]:
     lines: queue.Queue[str | None] = queue.Queue()
     assert process.stdout is not None
     threading.Thread(target=_read_lines, args=(process.stdout, lines), daemon=True).start()
@@ -149,9 +151,9 @@ def _listen(process: subprocess.Popen[str], timeout_s: float | None) -> Iterator
     while True:
         left = deadline - time.monotonic()
         try:
-            line = lines.get(timeout=max(0.0, min(_SILENCE_S, left)))
+            line = lines.get(timeout=max(0.0, min(silence_s, left)))
         except queue.Empty:
-            waited = f"{_SILENCE_S:g} s without a word" if left > _SILENCE_S else f"{timeout_s:g} s"
+            waited = f"{silence_s:g} s without a word" if left > silence_s else f"{timeout_s:g} s"
             raise WorkerDiedError(
                 f"the agent must be done in time, but it was not after {waited}; "
                 "finished measurements are kept, run the job again to go on."
@@ -159,6 +161,8 @@ def _listen(process: subprocess.Popen[str], timeout_s: float | None) -> Iterator
         if line is None:
             return
         event = loads(line, "an event of the agent")
+        if not isinstance(event, dict):
+            raise TransportError("the agent must answer in JSON objects, but something else came; copy 'profilers' again.")
         if event.get("event") == "error":
             raise error_named(str(event.get("error")), str(event.get("message")))
         yield event

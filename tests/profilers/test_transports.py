@@ -68,6 +68,15 @@ def test_replay_gives_the_recorded_times(tmp_path: Path, job: profilers.Job) -> 
     assert len(first) == len(recorded) == 3
 
 
+def test_noise_is_measured_by_the_agent() -> None:
+    noise = profilers.open_transport({"transport": "local"}).noise(seconds=0.2)
+    assert profilers.Noise.from_json(noise.to_json()) == noise
+    with pytest.raises(profilers.JobError, match="variation"):
+        profilers.Noise.from_json({**noise.to_json(), "variation": "much"})
+    with pytest.raises(TransportError, match="JSON objects"):
+        LocalTransport(agent=("-c", "print(1)")).noise(seconds=0.2)
+
+
 def test_errors_keep_their_class(tmp_path: Path, job: profilers.Job) -> None:
     local = profilers.open_transport({"transport": "local"})
     with pytest.raises(RuntimeNotInstalledError, match="warpspeed"):

@@ -13,6 +13,7 @@ from profilers.device_facts import DeviceFacts
 from profilers.errors import RuntimeFailedError
 from profilers.job import Job
 from profilers.measurement import Measurement
+from profilers.noise import Noise
 from profilers.results import ResultsWriter, read_results
 from profilers.runtimes.base import file_sha256
 from profilers.target import Target
@@ -39,6 +40,9 @@ class FakeTransport:
         self, runtime: str = "onnxruntime", threads: int = 1, precision: str = "fp32", batch_size: int = 1
     ) -> tuple[DeviceFacts, Target]:
         return FACTS, self.target
+
+    def noise(self, *, seconds: float) -> Noise:
+        return Noise(variation=0.01, slow_share=0.0, num_rounds=round(30 * seconds), advice=())
 
     def run_job(
         self,

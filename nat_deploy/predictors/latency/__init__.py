@@ -14,6 +14,7 @@ from nat_deploy.predictors.latency.baselines import BASELINES, Baseline, Baselin
 from nat_deploy.predictors.latency.block_index import BlockIndex
 from nat_deploy.predictors.latency.card import Card, CardRow, make_card, repeatability
 from nat_deploy.predictors.latency.prediction import LatencyPredictor, Prediction
+from nat_deploy.predictors.latency.refit import LevelledPredictor, MeasuredSitting, TablePredictor
 from nat_deploy.predictors.latency.scores import Scores, score
 from nat_deploy.predictors.latency.table import (
     STATISTICS,
@@ -41,6 +42,8 @@ __all__ = [
     "CardRow",
     "LatencyPredictor",
     "LatencyTable",
+    "LevelledPredictor",
+    "MeasuredSitting",
     "NetworkEntry",
     "Observations",
     "OverheadEntry",
@@ -48,6 +51,7 @@ __all__ = [
     "Provenance",
     "Scores",
     "Statistic",
+    "TablePredictor",
     "Timing",
     "fit_baseline",
     "fit_on_networks",

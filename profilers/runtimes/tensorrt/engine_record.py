@@ -60,6 +60,7 @@ class EngineRecord:
     model_sha256: str  # of the ONNX file
     engine_sha256: str
     num_bytes: int
+    format: int = FORMAT
 
     def __post_init__(self) -> None:
         for name in _LISTS:
@@ -68,13 +69,13 @@ class EngineRecord:
             raise JobError(f"engine.typing must be 'strong' or 'weak', but {self.typing!r} came; build the engine again.")
 
     def to_json(self) -> dict[str, Any]:
-        return {"format": FORMAT, **asdict(self), **{name: list(getattr(self, name)) for name in _LISTS}}
+        return {**asdict(self), **{name: list(getattr(self, name)) for name in _LISTS}}
 
     @staticmethod
     def from_json(document: object) -> EngineRecord:
         """Raises: JobError when a key is unknown, missing or mistyped."""
         values = checked_object(document, _FIELDS, "engine")
-        check_format(values.pop("format"), FORMAT, "engine")
+        check_format(values["format"], FORMAT, "engine")
         return EngineRecord(**values)
 
 
