@@ -9,6 +9,9 @@ from profilers.errors import TransportError
 from profilers.noise import Noise
 from profilers.target import Target
 
+FACTS_S = 120.0  # a runtime of a GPU takes its time to start
+NOISE_S = 120.0  # beside the seconds asked for: starting, and waiting for another profiler
+
 
 def facts_command(runtime: str, threads: int, precision: str, batch_size: int, power_mode: str) -> list[str]:
     """Arguments of `python3 -m profilers` that ask what a device is."""
@@ -40,5 +43,5 @@ def noise_of(answers: list[dict[str, Any]]) -> Noise:
         TransportError: It is something else.
     """
     if len(answers) != 1:
-        raise TransportError("the agent must answer with one verdict, but something else came; copy 'profilers' again.")
+        raise TransportError("the agent must answer with its noise, but something else came; copy 'profilers' again.")
     return Noise.from_json(answers[0])

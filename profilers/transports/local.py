@@ -83,7 +83,7 @@ class LocalTransport:
         return [measured[model.id] for model in job.models if model.id in measured]
 
     def check_builds(self, runtime: str) -> None:
-        list(self._events(["build", "--runtime", runtime], timeout_s=_FACTS_S))
+        list(self._events(["build", "--runtime", runtime], timeout_s=FACTS_S))
 
     def build_engine(
         self,

@@ -26,7 +26,7 @@ from profilers.results import ResultsWriter, read_results
 from profilers.runtimes.tensorrt.builder import BUILD_S
 from profilers.strict_json import dumps, loads
 from profilers.target import Target
-from profilers.transports.agent_commands import facts_command, facts_of, noise_command, noise_of
+from profilers.transports.agent_commands import FACTS_S, NOISE_S, facts_command, facts_of, noise_command, noise_of
 from profilers.transports.delivery import Delivery
 from profilers.transports.remote_build import build_over, run_command
 from profilers.transports.ssh_connection import LinkLostError, SshAddress, SshConnection, TooLateError
@@ -38,7 +38,6 @@ _WAIT_S = 600.0  # for another caller with the same results file
 _FIRST_ATTEMPTS = 3
 _SHORTEST_PAUSE_S = 0.5
 _LONGEST_PAUSE_S = 30.0
-_COMMAND_S = 120.0
 
 
 class SshTransport:
@@ -64,10 +63,11 @@ class SshTransport:
         batch_size: int = 1,
         power_mode: str = "default",
     ) -> tuple[DeviceFacts, Target]:
-        return facts_of(self._command(facts_command(runtime, threads, precision, batch_size, power_mode) + self._flags))
+        arguments = [*facts_command(runtime, threads, precision, batch_size, power_mode), *self._flags]
+        return facts_of(self._command(arguments, timeout_s=FACTS_S))
 
     def noise(self, *, seconds: float) -> Noise:
-        return noise_of(self._command(noise_command(seconds)))
+        return noise_of(self._command(noise_command(seconds), timeout_s=seconds + NOISE_S))
 
     def run_job(
         self,
@@ -99,7 +99,7 @@ class SshTransport:
         return delivery.measurements()
 
     def check_builds(self, runtime: str) -> None:
-        self._command(["build", "--runtime", runtime])
+        self._command(["build", "--runtime", runtime], timeout_s=FACTS_S)
 
     def build_engine(
         self,
@@ -115,10 +115,10 @@ class SshTransport:
         with self._connected(timeout_s) as board:
             return build_over(board, request, Path(model), Path(engine), inputs=inputs, emit=on_event, deadline=deadline)
 
-    def _command(self, arguments: list[str]) -> list[dict[str, Any]]:
+    def _command(self, arguments: list[str], *, timeout_s: float) -> list[dict[str, Any]]:
         """Run a command of the agent and return what it prints; raise its error as the class it was."""
-        with self._connected(_COMMAND_S) as board:
-            return list(run_command(board, arguments, deadline=time.monotonic() + _COMMAND_S))
+        with self._connected(timeout_s) as board:
+            return list(run_command(board, arguments, deadline=time.monotonic() + timeout_s))
 
     @contextmanager
     def _connected(self, timeout_s: float | None) -> Iterator[SshConnection]:
