@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
@@ -131,14 +131,6 @@ class LoadsSlowly(Protocol):
     @property
     def longest_load_s(self) -> float:
         """After so long it may be taken to hang."""
-
-
-@runtime_checkable
-class TellsParts(Protocol):
-    """A session that knows what its runs were made of."""
-
-    def take_parts(self) -> Mapping[str, Sequence[int]]:
-        """Return name of a part -> ns in each run since the last call, and begin anew."""
 
 
 def timing_mode_of(runtime: object) -> str:
