@@ -24,7 +24,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-from profilers.device_facts import read_facts
 from profilers.device_lock import device_lock
 from profilers.errors import ModelFileError, ProfilerError, RuntimeFailedError, WorkerDiedError, error_named
 from profilers.job import Job, ModelFile
@@ -33,7 +32,7 @@ from profilers.package import package_environment
 from profilers.power_mode import hold_power_mode
 from profilers.results import Failure, ResultsWriter, read_results
 from profilers.runtimes import open_runtime
-from profilers.runtimes.base import file_sha256
+from profilers.runtimes.base import LoadsSlowly, facts_for, file_sha256, timing_mode_of
 from profilers.strict_json import dumps, loads
 from profilers.target import Target
 
@@ -77,17 +76,18 @@ def measure_job(
     """
     runtime = runtime_named(job.runtime)
     runtime.check_available()
-    device = read_facts().device
+    device = facts_for(runtime).device
 
     def tell_of_waiting(message: str) -> None:
         emit({"event": "waiting", "message": message})
 
     lock = device_lock(device, wait_s=wait_s, on_wait=tell_of_waiting)
     with lock, hold_power_mode(job.power_mode, allow_change=allow_power_mode) as power_mode:
-        target = job.target_on(device, runtime.version(), power_mode)
+        target = job.target_on(device, runtime.version(), power_mode, timing_mode_of(runtime))
         results = read_results(results_path)
         with ResultsWriter(results_path, results) as writer:
-            run = _Run(job, target, writer, emit, tuple(worker_command))
+            longest_load_s = runtime.longest_load_s if isinstance(runtime, LoadsSlowly) else 0.0
+            run = _Run(job, target, writer, emit, tuple(worker_command), longest_load_s)
             run.measure_all(results.measurements)
     emit({"event": "done", "num_measured": len(run.measured), "num_failed": len(run.failed)})
     if not run.measured:
@@ -104,6 +104,7 @@ class _Run:
     writer: ResultsWriter
     emit: Emit
     worker_command: tuple[str, ...]
+    longest_load_s: float  # of a runtime that compiles models
     measured: set[str] = field(default_factory=set)
     failed: dict[str, str] = field(default_factory=dict)  # id -> message
 
@@ -166,8 +167,10 @@ class _Run:
         """Start a worker and yield its events, and heartbeats between them.
 
         Raises:
-            WorkerDiedError: The worker ended early, or reported nothing for `settings.stall_s`.
+            WorkerDiedError: The worker ended early, or reported nothing for `settings.stall_s`, or for longer than a model
+                takes to load.
         """
+        limit_s = part.settings.stall_s
         with _Worker(self.worker_command, part, ids) as worker:
             last_event = last_sign = time.monotonic()
             while True:
@@ -175,10 +178,9 @@ class _Run:
                     line = worker.lines.get(timeout=1.0)
                 except queue.Empty:
                     now = time.monotonic()
-                    if now - last_event > part.settings.stall_s:
+                    if now - last_event > limit_s:
                         raise WorkerDiedError(
-                            f"a worker must report within {part.settings.stall_s:g} s, but it hung while it "
-                            f"measured "
+                            f"a worker must report within {limit_s:g} s, but it hung while it measured "
                             f"{worker.described}; raise settings.stall_s or leave the model out."
                         ) from None
                     if now - last_sign >= HEARTBEAT_S:
@@ -191,6 +193,8 @@ class _Run:
                 event = loads(line, "an event of the worker")
                 if event["event"] == "end":
                     return
+                is_loading = event.get("stage") == "load"
+                limit_s = max(part.settings.stall_s, self.longest_load_s if is_loading else 0.0)
                 yield event
 
     def _fail(self, model: ModelFile, error: ProfilerError) -> None:

@@ -2,9 +2,11 @@
 
 Requests are lines of JSON on standard input, answers lines of JSON on standard output:
 
-    {"do": "run", "arguments"}                  {"line"} ... {"exit", "last"}   a command of this package, for this connection
+    {"do": "run", "arguments", "job"}           {"line"} ... {"exit", "last"}   a command of this package, for this connection; the
+                                                                                job, or null, says in which folder
     {"do": "missing", "job", "sha256"}          {"missing"}                     models that the board lacks
     {"do": "put", "job", "sha256", "size"}      {}                              the bytes of the model follow the request
+    {"do": "get", "job", "name"}                {"block"} ... {"end": true}     a file of the job, blocks in base64
     {"do": "start", "job", "document", "rows", "flags"}   {"run"}               starts the agent unless it runs or is done
     {"do": "follow", "job", "run", "offset"}    {"events", "offset"} ... {"end": "finished" or "replaced"}
     {"do": "stop", "job"}                       {}
@@ -15,6 +17,7 @@ Requests are lines of JSON on standard input, answers lines of JSON on standard 
 
 from __future__ import annotations
 
+import base64
 import shutil
 import subprocess
 import sys
@@ -62,13 +65,18 @@ def serve(stdin: BinaryIO, root: str) -> None:
 
 def _answers(request: dict[str, Any], stdin: BinaryIO, jobs: Path) -> Iterator[dict[str, Any]]:
     do = request["do"]
-    if do == "run":
-        yield from _run(request["arguments"])
+    if do == "run" and request["job"] is None:
+        yield from _run(request["arguments"], None)
         return
     if not is_sha256(request["job"]):
         raise JobError(f"a job must be named by 64 hex digits, but {request['job']!r} came; use the same version on both sides.")
     job = BoardJob(jobs / request["job"])
-    if do == "follow":
+    if do == "run":
+        yield from _run(request["arguments"], job.folder)
+    elif do == "get":
+        yield from ({"block": base64.b64encode(block).decode("ascii")} for block in job.get(request["name"]))
+        yield {"end": True}
+    elif do == "follow":
         yield from _follow(job, request["run"], request["offset"])
     elif do == "missing":
         yield {"missing": job.missing(request["sha256"])}
@@ -110,7 +118,7 @@ def _follow(job: BoardJob, run: str, offset: int) -> Iterator[dict[str, Any]]:
             time.sleep(_POLL_S)
 
 
-def _run(arguments: list[str]) -> Iterator[dict[str, Any]]:
+def _run(arguments: list[str], folder: Path | None) -> Iterator[dict[str, Any]]:
     """Run a command of this package as a process, since a runtime may crash while it is imported."""
     lines: Queue[str | None] = Queue()
     with tempfile.TemporaryFile() as messages:
@@ -119,6 +127,7 @@ def _run(arguments: list[str]) -> Iterator[dict[str, Any]]:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=messages,
+            cwd=None if folder is None else str(folder),
             env=package_environment(),
             encoding="utf-8",
         )

@@ -16,12 +16,12 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from profilers.errors import ModelFileError, ProfilerError, TransportError, WorkerDiedError
+from profilers.errors import JobError, ModelFileError, ProfilerError, TransportError, WorkerDiedError
 from profilers.package import package_environment
 from profilers.strict_json import dumps, loads
 
@@ -65,6 +65,19 @@ class BoardJob:
                 left -= min(_BLOCK, left)
             with suppress(OSError):
                 temporary.unlink()
+
+    def get(self, name: str) -> Iterator[bytes]:
+        """Yield the bytes of a file that a command wrote into the folder; nothing where there is none.
+
+        Raises:
+            JobError: The name leads out of the folder.
+        """
+        if Path(name).name != name:
+            raise JobError(
+                f"a file of a job must be named without a folder, but {name!r} came; use the same version on both sides."
+            )
+        with suppress(FileNotFoundError), (self.folder / name).open("rb") as file:
+            yield from iter(lambda: file.read(_BLOCK), b"")
 
     def start(self, document: dict[str, Any], rows: str, flags: Sequence[str]) -> str:
         """Start the agent unless it runs or has finished; return the name of its start.

@@ -63,6 +63,17 @@ def _parser() -> argparse.ArgumentParser:
     worker = commands.add_parser("worker", help="(internal) measure one group, job and events on standard streams")
     worker.set_defaults(command=_worker)
 
+    build = commands.add_parser("build", help="build an engine for this device, or only see whether that is possible")
+    build.add_argument("model", type=Path, nargs="?", metavar="MODEL.onnx", help="without it, only what is missing is told")
+    build.add_argument("--engine", type=Path, help="file to write; a record is written beside it")
+    build.add_argument("--runtime", default="tensorrt", help="tensorrt or tensorrt-rtx, with a timing mode as tensorrt:level5")
+    build.add_argument("--precision", default="fp32", help="what the graph computes in")
+    build.add_argument("--batch-size", type=int, default=1)
+    build.add_argument("--compute-capability", action="append", default=[], metavar="X.Y", help="only tensorrt-rtx; repeatable")
+    build.add_argument("--inputs", type=Path, metavar="FILE.npz", help="run the engine on these arrays")
+    build.add_argument("--outputs", type=Path, metavar="FILE.npz")
+    build.set_defaults(command=_build)
+
     facts = commands.add_parser("facts", help="what this device is")
     facts.add_argument("--runtime", help="also name the target: onnxruntime, ...")
     facts.add_argument("--threads", type=int, default=1)
@@ -99,6 +110,22 @@ def _measure(options: argparse.Namespace) -> int:
     return 0
 
 
+def _build(options: argparse.Namespace) -> int:
+    from profilers.engine_build import EngineRequest, build_on_this_device
+    from profilers.runtimes import open_builder
+
+    if options.model is None or options.engine is None:
+        builder = open_builder(options.runtime)
+        builder.check_builds()
+        _print_event({"event": "can_build", "runtime": builder.name})
+        return 0
+    request = EngineRequest(options.runtime, options.precision, options.batch_size, tuple(options.compute_capability))
+    build_on_this_device(
+        request, options.model, options.engine, _print_event, inputs_file=options.inputs, outputs_file=options.outputs
+    )
+    return 0
+
+
 def _worker(options: argparse.Namespace) -> int:
     from profilers import worker
 
@@ -116,13 +143,15 @@ def _facts(options: argparse.Namespace) -> int:
     from profilers.device_facts import read_facts
     from profilers.power_mode import power_mode_label
     from profilers.runtimes import open_runtime
+    from profilers.runtimes.base import facts_for, timing_mode_of
     from profilers.target import Target
 
     target = None
     facts = read_facts()
     if options.runtime is not None:
         runtime = open_runtime(options.runtime)
-        facts = read_facts(runtime.name, runtime.version())
+        runtime.check_available()
+        facts = facts_for(runtime)
         target = Target(
             facts.device,
             runtime.name,
@@ -131,6 +160,7 @@ def _facts(options: argparse.Namespace) -> int:
             threads=options.threads,
             power_mode=power_mode_label(options.power_mode, allow_change=options.allow_power_mode),
             batch_size=options.batch_size,
+            timing_mode=timing_mode_of(runtime),
         )
     if options.json:
         print(dumps({"facts": facts.to_json(), "target": target and target.to_json()}))

@@ -39,8 +39,9 @@ _FIELDS = {
     "power_mode": (str, OPTIONAL),
     "clocks_locked": (bool, OPTIONAL),
     "l4t": (str, OPTIONAL),
+    "accelerator": (str, OPTIONAL),
 }
-_NEW = ("power_mode", "clocks_locked", "l4t")  # recordings from before lack them
+_NEW = ("power_mode", "clocks_locked", "l4t", "accelerator")  # recordings from before lack them
 
 
 @dataclass(frozen=True)
@@ -66,11 +67,12 @@ class DeviceFacts:
     power_mode: str | None = None  # of a Jetson, number and name: "2-15w"
     clocks_locked: bool | None = None  # every clock that can move has one value left, as after `jetson_clocks`
     l4t: str | None = None  # release of the software of a Jetson: "36.4.3"
+    accelerator: str | None = None  # what the runtime computes on, where it is not part of the board: "NVIDIA H200"
 
     @property
     def device(self) -> str:
-        """Name of the device in a target: the board, else the CPU and its number of cores."""
-        return slug(self.board or f"{self.cpu_model} {self.num_cores}c")
+        """Name of the device in a target: the board, else the accelerator, else the CPU and its number of cores."""
+        return slug(self.board or self.accelerator or f"{self.cpu_model} {self.num_cores}c")
 
     @property
     def target_power_mode(self) -> str:

@@ -111,9 +111,9 @@ class Job:
         if self.affinity is not None:
             object.__setattr__(self, "affinity", _checked_affinity(self.affinity, self.threads))
 
-    def target_on(self, device: str, runtime_version: str, power_mode: str = DEFAULT) -> Target:
-        """Return the target of this job on a device that is in a power mode."""
-        # A replay names its recording after the colon; the target is the same for every recording.
+    def target_on(self, device: str, runtime_version: str, power_mode: str = DEFAULT, timing_mode: str = "default") -> Target:
+        """Return the target of this job on a device that is in a power mode, with a runtime that times in a mode."""
+        # After the colon a replay names its recording and TensorRT its timing mode, which the target has apart.
         name = self.runtime.split(":", 1)[0]
         return Target(
             device,
@@ -123,6 +123,7 @@ class Job:
             threads=self.threads,
             power_mode=power_mode,
             batch_size=self.batch_size,
+            timing_mode=timing_mode,
         )
 
     def with_models(self, models: Sequence[ModelFile], *, reference: str | None = None) -> Job:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from nat_deploy.data import DataSplits, Normalisation, calibration_batches, load_data
 from nat_deploy.errors import InputError
-from nat_deploy.export.formats import check_format
+from nat_deploy.export.formats import ENGINE_FORMATS, check_format
 from nat_deploy.export.parity import DEFAULT_TOLERANCE, Logits, ParityReport, compare, run_model
 from nat_deploy.export.sidecar import Sidecar, save_sidecar, sidecar_path
 from nat_deploy.export.to_onnx import subnet_to_onnx
@@ -79,6 +79,8 @@ def export_subnet(
         WorkError: The disk is full; nothing is kept.
     """
     check_format(format)
+    if format in ENGINE_FORMATS:
+        raise ValueError(f"format {format!r} is made of an ONNX export by export_engine")
     _check_place(out)
     if num_images < 2:
         raise InputError(f"at least 2 images must be compared, but {num_images} came; ask for more")

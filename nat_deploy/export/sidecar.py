@@ -13,6 +13,7 @@ from nat_deploy.export.parity import ParityReport
 from nat_deploy.files import read_json_document, write_atomically
 from nat_deploy.spaces import Architecture
 from nat_deploy.spaces.subnet_file import ObjectiveValue
+from profilers.runtimes.tensorrt.engine_record import EngineRecord
 
 FORMAT = 1
 
@@ -27,6 +28,7 @@ class Sidecar:
     weights_sha256   of names, shapes and values, whatever file they are in
     calibrated_on    data set of the batch-norm statistics, None where they were taken as they were
     created          time in UTC, ISO 8601
+    engine           how an engine was built, None for other models; the device reads it before it loads the engine
     """
 
     __pydantic_config__ = ConfigDict(extra="forbid")
@@ -49,6 +51,7 @@ class Sidecar:
     fold_batch_norm: bool
     objectives: tuple[ObjectiveValue, ...]
     parity: ParityReport
+    engine: EngineRecord | None = None
 
 
 def sidecar_path(model: Path) -> Path:

@@ -217,11 +217,6 @@ def open_device(device: Device) -> Transport:
         raise DeviceError(
             f"device '{device.name}' has transport 'table' and answers predictions only; measure on a device that can be reached"
         )
-    if device.transport == "local" and device.runtime == "tensorrt":
-        raise DeviceError(
-            f"device '{device.name}' needs an NVIDIA GPU and the runtime 'tensorrt', "
-            "which a later version of natdeploy brings; use --device cpu"
-        )
     try:
         return open_transport(device.transport_spec())
     except TransportError as error:

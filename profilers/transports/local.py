@@ -10,21 +10,27 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from profilers.agent import HEARTBEAT_S
 from profilers.device_facts import DeviceFacts
+from profilers.engine_build import EngineBuild, EngineRequest, build_arguments, load_arrays, save_arrays
 from profilers.errors import ProfilerError, TransportError, WorkerDiedError, error_named
 from profilers.job import Job, save_job
 from profilers.measurement import Measurement
 from profilers.noise import Noise
 from profilers.package import package_environment
+from profilers.runtimes.tensorrt.builder import BUILD_S
+from profilers.runtimes.tensorrt.engine_record import EngineRecord
 from profilers.strict_json import loads
 from profilers.target import Target
 from profilers.transports.agent_commands import FACTS_S, NOISE_S, facts_command, facts_of, noise_command, noise_of
+
+if TYPE_CHECKING:
+    from profilers.runtimes.base import Array
 
 _SILENCE_S = 12 * HEARTBEAT_S  # an agent that does not even say that it waits is dead
 
@@ -75,6 +81,35 @@ class LocalTransport:
                 if on_event is not None:
                     on_event(event)
         return [measured[model.id] for model in job.models if model.id in measured]
+
+    def check_builds(self, runtime: str) -> None:
+        list(self._events(["build", "--runtime", runtime], timeout_s=FACTS_S))
+
+    def build_engine(
+        self,
+        request: EngineRequest,
+        model: Path,
+        engine: Path,
+        *,
+        inputs: Mapping[str, Array] | None = None,
+        on_event: Callable[[dict[str, Any]], None] | None = None,
+        timeout_s: float | None = BUILD_S,
+    ) -> EngineBuild:
+        with tempfile.TemporaryDirectory(prefix="profilers-") as folder:
+            given, answered = Path(folder) / "inputs.npz", Path(folder) / "outputs.npz"
+            if inputs is not None:
+                save_arrays(given, inputs)
+            paths = (str(Path(model).resolve()), str(Path(engine).resolve()))
+            files = (None, None) if inputs is None else (str(given), str(answered))
+            record = None
+            for event in self._events(build_arguments(request, *paths, *files), timeout_s=timeout_s):
+                if event.get("event") == "built":
+                    record = EngineRecord.from_json(event["engine"])
+                if on_event is not None:
+                    on_event(event)
+            if record is None:
+                raise TransportError("the agent must tell what it built, but something else came; copy 'profilers' again.")
+            return EngineBuild(record, load_arrays(answered) if answered.exists() else None)
 
     def _events(
         self, arguments: list[str], *, timeout_s: float | None, silence_s: float = _SILENCE_S

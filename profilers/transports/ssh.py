@@ -10,23 +10,29 @@ import getpass
 import hashlib
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from profilers.device_facts import DeviceFacts
 from profilers.device_lock import device_lock
-from profilers.errors import DeviceBusyError, ProfilerError, TransportError, WorkerDiedError, error_named
+from profilers.engine_build import EngineBuild, EngineRequest
+from profilers.errors import DeviceBusyError, ProfilerError, TransportError, WorkerDiedError
 from profilers.job import Job
 from profilers.measurement import Measurement
 from profilers.noise import Noise
 from profilers.results import ResultsWriter, read_results
+from profilers.runtimes.tensorrt.builder import BUILD_S
 from profilers.strict_json import dumps, loads
 from profilers.target import Target
 from profilers.transports.agent_commands import FACTS_S, NOISE_S, facts_command, facts_of, noise_command, noise_of
 from profilers.transports.delivery import Delivery
+from profilers.transports.remote_build import build_over, run_command
 from profilers.transports.ssh_connection import LinkLostError, SshAddress, SshConnection, TooLateError
+
+if TYPE_CHECKING:
+    from profilers.runtimes.base import Array
 
 _WAIT_S = 600.0  # for another caller with the same results file
 _FIRST_ATTEMPTS = 3
@@ -95,30 +101,40 @@ class SshTransport:
                     raise
         return delivery.measurements()
 
+    def check_builds(self, runtime: str) -> None:
+        self._command(["build", "--runtime", runtime], timeout_s=FACTS_S)
+
+    def build_engine(
+        self,
+        request: EngineRequest,
+        model: Path,
+        engine: Path,
+        *,
+        inputs: Mapping[str, Array] | None = None,
+        on_event: Callable[[dict[str, Any]], None] | None = None,
+        timeout_s: float | None = BUILD_S,
+    ) -> EngineBuild:
+        deadline = float("inf") if timeout_s is None else time.monotonic() + timeout_s
+        with self._connected(timeout_s) as board:
+            return build_over(board, request, Path(model), Path(engine), inputs=inputs, emit=on_event, deadline=deadline)
+
     def _command(self, arguments: list[str], *, timeout_s: float) -> list[dict[str, Any]]:
         """Run a command of the agent and return what it prints; raise its error as the class it was."""
-        answers: list[dict[str, Any]] = []
+        with self._connected(timeout_s) as board:
+            return list(run_command(board, arguments, deadline=time.monotonic() + timeout_s))
+
+    @contextmanager
+    def _connected(self, timeout_s: float | None) -> Iterator[SshConnection]:
+        """A connection for something that is begun anew when it breaks."""
         try:
             with SshConnection(self._address) as board:
-                for answer in board.follow({"do": "run", "arguments": arguments}, time.monotonic() + timeout_s):
-                    if "line" in answer:
-                        answers.append(loads(answer["line"], "an answer of the agent"))
-                    elif answer["exit"] == 0:
-                        return answers
-                    elif answers and "error" in answers[-1]:
-                        raise error_named(str(answers[-1]["error"]), str(answers[-1]["message"]))
-                    else:
-                        raise WorkerDiedError(
-                            f"the agent on {str(self._address)!r} must answer, but it died ({answer['last']}); "
-                            "see whether the runtime can be imported there."
-                        )
+                yield board
         except LinkLostError as error:
             raise self._unreachable(error) from error
         except TooLateError as error:
             raise WorkerDiedError(
-                f"the agent on {str(self._address)!r} must answer within {timeout_s:g} s, but it did not; see what holds it up."
+                f"the agent on {str(self._address)!r} must be done within {timeout_s:g} s, but it was not; see what holds it up."
             ) from error
-        raise AssertionError("a command ends with its exit status")
 
     def _drive(self, remote: _RemoteJob, emit: Callable[[dict[str, Any]], None]) -> None:
         """Go on with a job, over as many connections as it takes."""

@@ -57,7 +57,6 @@ def test_an_unknown_device_says_what_to_write(file: Path) -> None:
 @pytest.mark.parametrize(
     ("device", "message"),
     [
-        (Device(name="gpu", runtime="tensorrt"), "needs an NVIDIA GPU and the runtime 'tensorrt'"),
         (Device(name="old", transport="table", target="x"), "answers predictions only"),
     ],
 )
