@@ -10,7 +10,9 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 from nat_deploy.data import Normalisation
 from nat_deploy.errors import FileFormatError, MissingError
 from nat_deploy.export.parity import ParityReport
+from nat_deploy.export.quantise import QuantisationReport
 from nat_deploy.files import read_json_document, write_atomically
+from nat_deploy.onnx_graphs import Precision
 from nat_deploy.spaces import Architecture
 from nat_deploy.spaces.subnet_file import ObjectiveValue
 
@@ -27,6 +29,8 @@ class Sidecar:
     weights_sha256   of names, shapes and values, whatever file they are in
     calibrated_on    data set of the batch-norm statistics, None where they were taken as they were
     created          time in UTC, ISO 8601
+    preprocessing    whether the model takes uint8 pixels and normalises them itself
+    quantisation     how it became int8 and what that cost, None in other precisions
     """
 
     __pydantic_config__ = ConfigDict(extra="forbid")
@@ -49,6 +53,9 @@ class Sidecar:
     fold_batch_norm: bool
     objectives: tuple[ObjectiveValue, ...]
     parity: ParityReport
+    precision: Precision = "fp32"
+    preprocessing: bool = False
+    quantisation: QuantisationReport | None = None
 
 
 def sidecar_path(model: Path) -> Path:
