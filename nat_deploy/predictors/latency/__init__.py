@@ -6,12 +6,14 @@ from nat_deploy.predictors.latency.additive import (
     Observations,
     fit_on_networks,
     fit_predictor,
+    is_sum_of_blocks,
     measured_index,
     predictor_from_table,
     table_observations,
 )
 from nat_deploy.predictors.latency.baselines import BASELINES, Baseline, BaselineName, fit_baseline
 from nat_deploy.predictors.latency.block_index import BlockIndex
+from nat_deploy.predictors.latency.block_sum import BlockSumPredictor, fit_block_sum
 from nat_deploy.predictors.latency.card import Card, CardRow, make_card, repeatability
 from nat_deploy.predictors.latency.prediction import LatencyPredictor, Prediction
 from nat_deploy.predictors.latency.refit import LevelledPredictor, MeasuredSitting, TablePredictor
@@ -23,6 +25,7 @@ from nat_deploy.predictors.latency.table import (
     NetworkEntry,
     OverheadEntry,
     Provenance,
+    Source,
     Statistic,
     Timing,
     table_path,
@@ -38,6 +41,7 @@ __all__ = [
     "BaselineName",
     "BlockEntry",
     "BlockIndex",
+    "BlockSumPredictor",
     "Card",
     "CardRow",
     "LatencyPredictor",
@@ -50,12 +54,15 @@ __all__ = [
     "Prediction",
     "Provenance",
     "Scores",
+    "Source",
     "Statistic",
     "TablePredictor",
     "Timing",
     "fit_baseline",
+    "fit_block_sum",
     "fit_on_networks",
     "fit_predictor",
+    "is_sum_of_blocks",
     "load_table",
     "make_card",
     "measured_index",

@@ -35,6 +35,7 @@ from scipy.special import stdtrit
 
 from nat_deploy.errors import InputError
 from nat_deploy.predictors.latency.block_index import BlockIndex
+from nat_deploy.predictors.latency.block_sum import BlockSumPredictor, fit_block_sum
 from nat_deploy.predictors.latency.grouped_ridge import GroupedRidge, fit_grouped_ridge
 from nat_deploy.predictors.latency.prediction import FloatArray, Prediction
 from nat_deploy.predictors.latency.table import BlockEntry, LatencyTable, NetworkEntry, OverheadEntry, Statistic, Timing
@@ -215,16 +216,25 @@ def fit_predictor(
     return _compile(index, into or index, target, fit, chosen)
 
 
-def predictor_from_table(space: SearchSpace, table: LatencyTable, *, statistic: Statistic = "p25") -> AdditivePredictor:
+def predictor_from_table(
+    space: SearchSpace, table: LatencyTable, *, statistic: Statistic = "p25"
+) -> AdditivePredictor | BlockSumPredictor:
     """The predictor that a table gives for a space; the table may be of another number of classes and of other resolutions.
 
     Raises:
-        InputError: The table is of another space, or holds too few networks.
+        InputError: The table is of another space, or holds too few networks and too few blocks.
     """
     if table.space != space.name:
         raise InputError(f"the latency table must be of space '{space.name}', but it is of '{table.space}'; profile this space")
+    if is_sum_of_blocks(table):
+        return fit_block_sum(space, table, statistic=statistic)
     index = measured_index(space, table)
     return fit_predictor(index, table.target, table_observations(index, table, statistic), into=BlockIndex(space))
+
+
+def is_sum_of_blocks(table: LatencyTable) -> bool:
+    """Whether blocks are all that the predictor of a table can go by: there are some, and too few whole networks."""
+    return len(table.networks) < MIN_NETWORKS and bool(table.blocks)
 
 
 def measured_index(space: SearchSpace, table: LatencyTable) -> BlockIndex:
@@ -314,9 +324,11 @@ def _main_directions(index: BlockIndex, blocks: FloatArray, overhead: FloatArray
     moved = counts @ index.traffic
     doubts = counts @ blocks + overhead + moved[:, None] * resolution[genes[:, 0]]
     doubts /= np.linalg.norm(doubts, axis=1, keepdims=True) + 1e-300
-    _, sizes, directions = np.linalg.svd(doubts, full_matrices=False)
-    kept = int(np.searchsorted(np.cumsum(sizes**2) / (sizes**2).sum(), 0.999)) + 1
-    return np.asarray(directions[:kept].T)
+    # Not by singular values: LAPACK's fast way to them has failed to converge on doubts of a real table.
+    sizes, directions = np.linalg.eigh(doubts.T @ doubts)
+    sizes, directions = np.maximum(sizes[::-1], 0), directions[:, ::-1]
+    kept = int(np.searchsorted(np.cumsum(sizes) / sizes.sum(), 0.999)) + 1
+    return np.asarray(directions[:, :kept])
 
 
 def _conformal_factor(scores: FloatArray) -> float:
