@@ -90,8 +90,8 @@ def test_errors_keep_their_class(tmp_path: Path, job: profilers.Job) -> None:
 @pytest.mark.parametrize(
     ("spec", "sentence"),
     [
-        ({"transport": "ssh", "host": "jetson"}, "later version"),
-        ({"transport": "adb"}, "later version"),
+        ({"transport": "ssh"}, "needs 'host'"),
+        ({"transport": "adb"}, "must be 'local' or 'ssh'"),
         ({"transport": "pigeon"}, "pigeon"),
         ({}, "None"),
         ({"transport": "local", "host": "x"}, "host"),

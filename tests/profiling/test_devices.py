@@ -57,7 +57,6 @@ def test_an_unknown_device_says_what_to_write(file: Path) -> None:
 @pytest.mark.parametrize(
     ("device", "message"),
     [
-        (Device(name="jetson", transport="ssh", host="x"), "the transport 'ssh' comes in a later version"),
         (Device(name="old", transport="table", target="x"), "answers predictions only"),
         (Device(name="cpu2", power_mode="15w"), "power_mode"),
     ],
