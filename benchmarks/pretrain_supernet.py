@@ -14,7 +14,7 @@ import torch
 
 from nat_deploy.data import Augmentation, load_data
 from nat_deploy.spaces import OfaMobileNetV3Space
-from nat_deploy.supernets import OfaMobileNetV3Supernet, save_supernet
+from nat_deploy.supernets import OfaMobileNetV3Supernet, load_supernet, save_supernet
 from nat_deploy.training.phases import sandwich_schedule
 from nat_deploy.training.pretrain import TrainingSettings, train_supernet
 from nat_deploy.training.step import StepSettings
@@ -25,6 +25,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="folder with train/ and val/, one folder per class in each")
     parser.add_argument("--out", type=Path, required=True, help="folder of checkpoint and log")
     parser.add_argument("--ship", type=Path, help="supernet file (float16) to write at the end")
+    parser.add_argument("--start", type=Path, help="supernet file whose weights training starts from, instead of random ones")
     parser.add_argument("--width", type=float, default=0.5)
     parser.add_argument("--resolutions", default="32,40,48,56,64")
     parser.add_argument("--largest-epochs", type=int, default=16)
@@ -49,7 +50,10 @@ def main() -> None:
         augmentation=Augmentation(),
     )
     space = OfaMobileNetV3Space(args.width, resolutions, data.num_classes)
-    supernet = OfaMobileNetV3Supernet(space, torch.Generator().manual_seed(0)).to(args.device, memory_format=torch.channels_last)
+    supernet = OfaMobileNetV3Supernet(space, torch.Generator().manual_seed(0))
+    if args.start:
+        supernet.load_state_dict(load_supernet(args.start)[0].state_dict())
+    supernet = supernet.to(args.device, memory_format=torch.channels_last)
     phases = sandwich_schedule(
         resolutions=resolutions,
         largest_epochs=args.largest_epochs,

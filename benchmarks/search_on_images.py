@@ -64,7 +64,7 @@ def main() -> None:
     drawn = pretrained.space.sample(rng, 1000)
     budget_ms = float(f"{np.quantile(latency.predictor.predict(drawn).value, args.budget_share):.2g}")
     request = SearchRequest(
-        budgets=(f"{budget_ms}ms",),
+        latency_budgets=(f"{budget_ms}ms",),
         data=args.data,
         effort="quick",
         iterations=args.iterations,

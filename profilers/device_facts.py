@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from profilers.measurement_warning import MeasurementWarning
+from profilers.power_mode import DEFAULT, active_power_mode
 from profilers.strict_json import OPTIONAL, checked_object
 from profilers.target import slug
 
@@ -35,7 +36,12 @@ _FIELDS = {
     "python": (str,),
     "runtime": (str, OPTIONAL),
     "runtime_version": (str, OPTIONAL),
+    "power_mode": (str, OPTIONAL),
+    "clocks_locked": (bool, OPTIONAL),
+    "l4t": (str, OPTIONAL),
+    "accelerator": (str, OPTIONAL),
 }
+_NEW = ("power_mode", "clocks_locked", "l4t", "accelerator")  # recordings from before lack them
 
 
 @dataclass(frozen=True)
@@ -58,11 +64,20 @@ class DeviceFacts:
     python: str
     runtime: str | None
     runtime_version: str | None
+    power_mode: str | None = None  # of a Jetson, number and name: "2-15w"
+    clocks_locked: bool | None = None  # every clock that can move has one value left, as after `jetson_clocks`
+    l4t: str | None = None  # release of the software of a Jetson: "36.4.3"
+    accelerator: str | None = None  # what the runtime computes on, where it is not part of the board: "NVIDIA H200"
 
     @property
     def device(self) -> str:
-        """Name of the device in a target: the board, else the CPU and its number of cores."""
-        return slug(self.board or f"{self.cpu_model} {self.num_cores}c")
+        """Name of the device in a target: the board, else the accelerator, else the CPU and its number of cores."""
+        return slug(self.board or self.accelerator or f"{self.cpu_model} {self.num_cores}c")
+
+    @property
+    def target_power_mode(self) -> str:
+        """Name of the power mode in a target."""
+        return self.power_mode or DEFAULT
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -70,7 +85,7 @@ class DeviceFacts:
     @staticmethod
     def from_json(document: object) -> DeviceFacts:
         """Raises: JobError when a key is unknown, missing or mistyped."""
-        return DeviceFacts(**checked_object(document, _FIELDS, "facts"))
+        return DeviceFacts(**checked_object(document, _FIELDS, "facts", may_lack=_NEW))
 
 
 @dataclass(frozen=True)
@@ -125,6 +140,9 @@ def read_facts(runtime: str | None = None, runtime_version: str | None = None, *
         python=platform.python_version(),
         runtime=runtime,
         runtime_version=runtime_version,
+        power_mode=active_power_mode(),
+        clocks_locked=_clocks_locked(root),
+        l4t=_l4t(root),
     )
 
 
@@ -218,6 +236,22 @@ def _turbo(root: Path) -> bool | None:
         return no_turbo == "0"
     boost = read_text(root / "sys/devices/system/cpu/cpufreq/boost")
     return None if boost is None else boost == "1"
+
+
+def _clocks_locked(root: Path) -> bool | None:
+    """Whether the lowest allowed frequency is the highest, of every CPU and of the GPU of a Jetson."""
+    limits = [(_read(place / "scaling_min_freq"), _read(place / "scaling_max_freq"))
+              for place in root.glob("sys/devices/system/cpu/cpu[0-9]*/cpufreq")]  # fmt: skip
+    limits += [(_read(place / "min_freq"), _read(place / "max_freq"))
+               for place in root.glob("sys/class/devfreq/*") if re.search(r"gpu|gv11b|ga10b|gp10b|gm20b", place.name)]  # fmt: skip
+    known = [(low, high) for low, high in limits if low is not None and high is not None]
+    return all(low == high for low, high in known) if known else None
+
+
+def _l4t(root: Path) -> str | None:
+    """Read `# R36 (release), REVISION: 4.3, ...`."""
+    match = re.search(r"R(\d+).*?REVISION:\s*([\d.]+)", _read(root / "etc/nv_tegra_release") or "")
+    return f"{match.group(1)}.{match.group(2)}" if match else None
 
 
 def _load_average(root: Path) -> float | None:

@@ -96,6 +96,11 @@ class Measurement:
             )
 
     @property
+    def key(self) -> tuple[object, ...]:
+        """A model with this key is not measured again."""
+        return (self.id, self.model_sha256, self.target, self.settings, self.affinity)
+
+    @property
     def num_runs(self) -> int:
         """Samples taken in all rounds."""
         return sum(len(samples) for samples in self.rounds)

@@ -21,12 +21,13 @@ from random import Random
 from typing import TYPE_CHECKING, Any
 
 from profilers.conditions import ConditionRecorder, condition_warnings, sampler_of, share_paused
-from profilers.device_facts import CpuTimes, read_facts, steal_share, warnings_of
+from profilers.device_facts import CpuTimes, steal_share, warnings_of
 from profilers.errors import JobError, ProfilerError
 from profilers.job import Job
 from profilers.measurement import Measurement
 from profilers.protocol import Timing, measure_sitting
 from profilers.runtimes import open_runtime
+from profilers.runtimes.base import facts_for, timing_mode_of
 from profilers.sitting import Sitting
 from profilers.strict_json import checked_object, dumps, loads
 
@@ -76,8 +77,8 @@ def measure_group(job: Job, ids: Sequence[str], runtime: Runtime, emit: Emit) ->
         RuntimeNotInstalledError: The runtime is not on this device.
     """
     _bind(job.affinity)
-    facts = read_facts(runtime.name, runtime.version())
-    target = job.target_on(facts.device, runtime.version())
+    facts = facts_for(runtime)
+    target = job.target_on(facts.device, runtime.version(), facts.target_power_mode, timing_mode_of(runtime))
     sha256 = {model.id: model.sha256 for model in job.models}
     load_ms: dict[str, float] = {}
 

@@ -1,27 +1,27 @@
 """How the result of a search is told."""
 
+from collections.abc import Iterator
 from dataclasses import asdict
 
+from nat_deploy.search import FinalistRecord
 from nat_deploy.walk import SearchAnswer
 
 
 def describe_answer(found: SearchAnswer) -> str:
     """For people: the chosen network first, then the other finalists."""
-    lines = []
-    for place, finalist in enumerate(found.result.finalists, start=1):
-        latency = ", ".join(
-            f"{record.median_ms:.3f} ms measured ({record.low_ms:.3f} to {record.high_ms:.3f}; predicted {record.predicted_ms:.3f})"
-            for record in finalist.latencies
-        )
-        lines.append(f"{place}. {100 - finalist.error_percent:.2f} % on validation images, {latency}")
+    lines = [
+        f"{place}. {100 - finalist.error_percent:.2f} % on validation images, {', '.join(_latencies(finalist))}"
+        for place, finalist in enumerate(found.result.finalists, start=1)
+    ]
     test = (
         "the data has no test part"
         if found.test is None
         else f"{found.test.top1_percent:.2f} % on {found.test.num_images} test images"
     )
+    targets = " and ".join(model.table.target.key for model in found.latency.values())
     return "\n".join(
         [
-            f"within {', '.join(map(str, found.budgets))} on {found.latency.table.target.key}:",
+            f"within {', '.join(map(str, found.budgets))} on {targets}:",
             *lines,
             f"chosen: the first; {test}",
             f"{found.subnet_file}",
@@ -30,12 +30,25 @@ def describe_answer(found: SearchAnswer) -> str:
     )
 
 
+def _latencies(finalist: FinalistRecord) -> Iterator[str]:
+    for m in finalist.latencies:
+        yield f"{_device(m.objective)}{m.median_ms:.3f} ms measured ({m.low_ms:.3f} to {m.high_ms:.3f})"
+    for p in finalist.predicted:
+        yield f"{_device(p.objective)}{p.predicted_ms:.3f} ms predicted ({p.predicted_low_ms:.3f} to {p.predicted_high_ms:.3f})"
+
+
+def _device(objective: str) -> str:
+    """The device's name before a latency, where there are several."""
+    name = objective.partition("@")[2]
+    return f"{name} " if name else ""
+
+
 def document_answer(found: SearchAnswer) -> dict[str, object]:
     """For programs."""
     return {
         "run": str(found.run),
         "subnet": str(found.subnet_file),
-        "target": found.latency.table.target.key,
+        "targets": {name: model.table.target.key for name, model in found.latency.items()},
         "budgets": [{"objective": budget.objective, "upper": budget.upper} for budget in found.budgets],
         "validation_top1_percent": 100 - found.chosen.error_percent,
         "test_top1_percent": None if found.test is None else found.test.top1_percent,

@@ -4,15 +4,23 @@ from typing import Annotated
 
 import typer
 
-from nat_deploy.cli._options import DeviceName, Json, parse_resolutions
+from nat_deploy.cli._options import AllowPowerMode, Json, parse_resolutions
 
 
 def search(
-    latency_budget: Annotated[str | None, typer.Option(help="Largest latency of one batch, for example 20ms.")] = None,
+    latency_budget: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Largest median latency of one batch: 20ms, or of one of several devices phone=35ms. Can be repeated; "
+            "one without a name is for every device that has none of its own."
+        ),
+    ] = None,
     budget: Annotated[
         list[str] | None, typer.Option(help="Another upper bound: macs=300M, params=5M, memory=4MB. Can be repeated.")
     ] = None,
-    device: DeviceName = "cpu",
+    device: Annotated[
+        list[str] | None, typer.Option(help="Device: cpu (the default), gpu, or a name in devices.toml. Can be repeated.")
+    ] = None,
     data: Annotated[
         str, typer.Option(help="Data set by name (digits, cifar10, ...), or a folder with one folder of images per class.")
     ] = "digits",
@@ -28,15 +36,21 @@ def search(
     further_epochs: Annotated[
         float | None, typer.Option(min=0.01, help="Epochs of each later adaptation, instead of the effort's.")
     ] = None,
-    profile_minutes: Annotated[float, typer.Option(min=0.1, help="Time for a latency table, if there is none yet.")] = 2.0,
+    profile_minutes: Annotated[
+        float, typer.Option(min=0.1, help="Time for the latency table of each device that has none yet.")
+    ] = 2.0,
     max_train: Annotated[int | None, typer.Option(min=2, help="Most training images to use.")] = None,
     finalists: Annotated[int, typer.Option(min=1, help="Networks to measure and return.")] = 4,
     seed: Annotated[int, typer.Option(help="Of all randomness.")] = 0,
     out: Annotated[Path | None, typer.Option(help="Folder of the run; by default runs/DATE-TIME.")] = None,
     resume: Annotated[Path | None, typer.Option(help="Continue the run in this folder; no other option is needed.")] = None,
+    allow_power_mode: AllowPowerMode = False,
     json: Json = False,
 ) -> None:
-    """Find the most accurate network within a latency budget, measured on the device."""
+    """Find the most accurate network within a latency budget, measured on the device, or on several at once.
+
+    natdeploy search --device cpu --device phone --latency-budget 20ms --latency-budget phone=35ms
+    """
     from nat_deploy.cli._answers import describe_answer, document_answer
     from nat_deploy.cli._output import answer, progress_bar, tell
     from nat_deploy.errors import InputError
@@ -45,12 +59,12 @@ def search(
     if resume is not None:
         request, run = load_request(resume), resume
     else:
-        budgets = ([latency_budget] if latency_budget else []) + (budget or [])
-        if not budgets:
+        if not (latency_budget or budget):
             raise InputError("a search needs a budget, but none came; add for example --latency-budget 20ms")
         request = SearchRequest(
-            budgets=tuple(budgets),
-            device=device,
+            latency_budgets=tuple(latency_budget or ()),
+            budgets=tuple(budget or ()),
+            devices=tuple(device or ("cpu",)),
             data=data,
             supernet=None if supernet is None else str(supernet),
             resolutions=parse_resolutions(resolutions),
@@ -62,6 +76,7 @@ def search(
             max_train=max_train,
             finalists=finalists,
             seed=seed,
+            allow_power_mode=allow_power_mode,
         )
         run = out or Path("runs") / datetime.now().strftime("%Y-%m-%d-%H%M%S")
     tell(f"run folder {run}; if it is stopped: natdeploy search --resume {run}")

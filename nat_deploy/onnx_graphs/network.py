@@ -9,6 +9,9 @@ from onnx import TensorProto, helper
 
 from nat_deploy.errors import ArchitectureError
 from nat_deploy.onnx_graphs.block_graph import GraphBuilder
+from nat_deploy.onnx_graphs.fp16 import to_fp16
+from nat_deploy.onnx_graphs.int8 import to_int8
+from nat_deploy.onnx_graphs.precision import Precision, Quantisation
 from nat_deploy.onnx_graphs.random_weights import draw_weights
 from nat_deploy.onnx_graphs.weights import Array, Weights, check_weights
 from nat_deploy.spaces.block import Block
@@ -28,6 +31,8 @@ def build_graph(
     batch_size: int | None = 1,
     fold_batch_norm: bool = True,
     copies: int = 1,
+    precision: Precision = "fp32",
+    quantisation: Quantisation | None = None,
     metadata: Mapping[str, str] | None = None,
 ) -> onnx.ModelProto:
     """A checked ONNX model of a chain of blocks: a whole network, or one block for profiling.
@@ -40,19 +45,22 @@ def build_graph(
         weights: Arrays under exactly the names of `weight_shapes(blocks)`. Either these or `rng` must be given.
         rng: Draws random weights with which values neither vanish nor explode.
         batch_size: Images of one run, or `None` for a free first axis named "batch".
-        fold_batch_norm: Compute each batch norm inside the convolution before it.
+        fold_batch_norm: Compute each batch norm inside the convolution before it; fp16 and int8 always do.
         copies: How often the chain is repeated, for measuring what one more copy costs. Random weights are new in each copy, as
             in a network; given weights are repeated.
+        precision: In which numbers the graph computes; input and output stay float32.
+        quantisation: How the graph becomes int8. Given weights need one with ranges.
         metadata: Text that the model carries.
 
     Raises:
         ArchitectureError: A block does not fit the one before it, or the chain cannot follow itself.
-        FileFormatError: Weights are missing, unexpected or misshapen.
+        FileFormatError: Weights are missing, unexpected or misshapen, or too large for fp16.
     """
     if (weights is None) == (rng is None):
         raise ValueError("either weights or rng must be given, not both and not none")
     if not blocks or copies < 1 or (batch_size is not None and batch_size < 1):
         raise ValueError(f"blocks, copies and batch_size must be at least 1, but are {len(blocks)}, {copies} and {batch_size}")
+    quantisation = _checked_quantisation(precision, quantisation, known_weights=weights is not None, fold=fold_batch_norm)
     if copies > 1:
         _check_repeatable(blocks)
     chain = tuple(blocks) * copies
@@ -66,16 +74,37 @@ def build_graph(
     entry = output = _input_name(chain)
     for index, block in enumerate(chain):
         output = builder.add_block(index, block, output)
-    builder.nodes[-1].output[0] = output = _output_name(chain)
+    nodes, initializers = builder.nodes, builder.initializers
+    if precision == "fp16":
+        nodes, initializers = to_fp16(nodes, initializers, entry=entry)
+    elif quantisation is not None:
+        nodes, initializers = to_int8(nodes, initializers, entry=entry, quantisation=quantisation)
+    nodes[-1].output[0] = output = _output_name(chain)
     inputs = [_tensor(entry, _input_shape(chain[0], batch_size))]
     outputs = [_tensor(output, _output_shape(chain[-1], batch_size))]
-    return _checked_model(builder.nodes, inputs, outputs, builder.initializers, metadata or {})
+    return _checked_model(nodes, inputs, outputs, initializers, metadata or {})
 
 
 def build_identity_graph(shape: Sequence[int]) -> onnx.ModelProto:
     """A model that hands its input `features` on as `features_out`: what a run costs before any block is computed."""
     node = helper.make_node("Identity", ["features"], ["features_out"], name="identity")
     return _checked_model([node], [_tensor("features", shape)], [_tensor("features_out", shape)], [], {})
+
+
+def _checked_quantisation(
+    precision: Precision, quantisation: Quantisation | None, *, known_weights: bool, fold: bool
+) -> Quantisation | None:
+    """The quantisation of an int8 graph, and None for another one."""
+    if precision != "fp32" and not fold:  # a batch norm of its own subtracts large numbers, which costs fp16 a further digit
+        raise ValueError(f"a graph in {precision} has its batch norms folded, but fold_batch_norm is False")
+    if precision != "int8":
+        if quantisation is not None:
+            raise ValueError(f"a quantisation belongs to int8, but the precision is {precision}")
+        return None
+    quantisation = quantisation or Quantisation()
+    if known_weights and quantisation.ranges is None:
+        raise ValueError("a graph in int8 with given weights needs the ranges of its tensors, but none came")
+    return quantisation
 
 
 def _check_chain(blocks: Sequence[Block]) -> None:
@@ -147,7 +176,7 @@ def _checked_model(
 
     Both copy what they check, so they are shown the weights as mere inputs of the same shapes, without the megabytes.
     """
-    stand_ins = [_tensor(tensor.name, tensor.dims) for tensor in initializers]
+    stand_ins = [helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims) for tensor in initializers]
     onnx.checker.check_model(_model(helper.make_graph(nodes, "natdeploy", [*inputs, *stand_ins], outputs)), full_check=True)
     model = _model(helper.make_graph(nodes, "natdeploy", inputs, outputs, initializer=initializers))
     helper.set_model_props(model, dict(metadata))

@@ -7,8 +7,9 @@ import numpy as np
 import onnx
 
 from nat_deploy.files import writing_error
-from nat_deploy.onnx_graphs import build_graph, build_identity_graph
+from nat_deploy.onnx_graphs import Int8Form, Quantisation, build_graph, build_identity_graph
 from nat_deploy.profiling.choose import Sitting
+from nat_deploy.profiling.devices import Device
 from nat_deploy.spaces import Architecture, Block, SearchSpace
 from profilers.job import ModelFile
 
@@ -27,28 +28,34 @@ def block_id(number: int) -> str:
 
 
 def write_networks(
-    space: SearchSpace, architectures: Sequence[Architecture], folder: Path, *, batch_size: int, seed: int
+    device: Device, space: SearchSpace, architectures: Sequence[Architecture], folder: Path, *, seed: int
 ) -> list[ModelFile]:
-    """One ONNX file for each architecture; the same seed gives the same bytes."""
+    """One ONNX file for each architecture, in the precision and batch size of a device; the same seed gives the same bytes."""
     return [
-        _written(space.blocks(architecture), folder, network_id(number), batch_size, (seed, number))
+        _written(device, space.blocks(architecture), folder, network_id(number), (seed, number))
         for number, architecture in enumerate(architectures)
     ]
 
 
-def write_sitting(space: SearchSpace, sitting: Sitting, folder: Path, *, batch_size: int, seed: int) -> list[ModelFile]:
+def write_sitting(device: Device, space: SearchSpace, sitting: Sitting, folder: Path, *, seed: int) -> list[ModelFile]:
     """ONNX files of all graphs of a sitting."""
-    files = write_networks(space, sitting.networks, folder, batch_size=batch_size, seed=seed)
-    files += [
-        _written([block], folder, block_id(number), batch_size, (seed, number)) for number, block in enumerate(sitting.blocks)
-    ]
+    files = write_networks(device, space, sitting.networks, folder, seed=seed)
+    files += [_written(device, [block], folder, block_id(number), (seed, number)) for number, block in enumerate(sitting.blocks)]
     if sitting.with_overhead:
         files.append(_saved(build_identity_graph(_OVERHEAD_SHAPE), folder, OVERHEAD_ID))
     return files
 
 
-def _written(blocks: Sequence[Block], folder: Path, name: str, batch_size: int, seed: tuple[int, int]) -> ModelFile:
-    return _saved(build_graph(blocks, rng=np.random.default_rng(seed), batch_size=batch_size), folder, name)
+def _written(device: Device, blocks: Sequence[Block], folder: Path, name: str, seed: tuple[int, int]) -> ModelFile:
+    form: Int8Form = "tensorrt" if device.runtime.startswith("tensorrt") else "onnxruntime"
+    model = build_graph(
+        blocks,
+        rng=np.random.default_rng(seed),
+        batch_size=device.batch_size,
+        precision=device.precision,
+        quantisation=Quantisation(form=form) if device.precision == "int8" else None,
+    )
+    return _saved(model, folder, name)
 
 
 def _saved(model: onnx.ModelProto, folder: Path, name: str) -> ModelFile:

@@ -28,7 +28,11 @@ def read_target(device: Device, transport: Transport) -> tuple[DeviceFacts, Targ
     """
     try:
         return transport.facts(
-            runtime=device.runtime, threads=device.threads, precision=device.precision, batch_size=device.batch_size
+            runtime=device.runtime,
+            threads=device.threads,
+            precision=device.precision,
+            batch_size=device.batch_size,
+            power_mode=device.power_mode,
         )
     except ProfilerError as error:
         raise MeasurementError(f"device '{device.name}': {error}") from error
@@ -39,6 +43,7 @@ def measure_models(
     models: Sequence[ModelFile],
     *,
     results_path: Path,
+    reference: str | None = None,
     settings: Settings | None = None,
     seed: int = 0,
     transport: Transport | None = None,
@@ -48,6 +53,7 @@ def measure_models(
 
     Args:
         results_path: Where finished rows are kept; rows it holds already are not measured again.
+        reference: Id of the model that is timed again and again to see whether the device changed speed.
         settings: Those of the measuring protocol; its defaults otherwise.
         transport: The way to the device, by default the one its description asks for.
 
@@ -75,7 +81,9 @@ def measure_models(
         affinity=device.affinity,
         precision=device.precision,
         batch_size=device.batch_size,
+        power_mode=device.power_mode,
         settings=settings or Settings(),
+        reference=reference,
         seed=seed,
         group_size=len(models),
     )
@@ -113,7 +121,7 @@ def measure_architectures(
     """
     work_dir.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=work_dir) as folder:
-        models = write_networks(space, architectures, Path(folder), batch_size=device.batch_size, seed=seed)
+        models = write_networks(device, space, architectures, Path(folder), seed=seed)
         return measure_models(
             device,
             models,

@@ -131,9 +131,10 @@ def _latency_chart(run: RunReading, found: Latencies) -> Chart:
     if not found.measurements:
         return Chart(key=key, title=title, figure=None, note=f"{title} was not measured in this run.")
     finalists = {network.genes: network for network in run.finalists}
-    first = [record for record in found.measurements if record.genes in finalists]
-    others = [record for record in found.measurements if record.genes not in finalists]
-    ends = [end for r in found.measurements for end in (r.predicted_low_ms, r.predicted_high_ms, r.low_ms, r.high_ms)]
+    records = found.first_measurements
+    first = [record for record in records if record.genes in finalists]
+    others = [record for record in records if record.genes not in finalists]
+    ends = [end for r in records for end in (r.predicted_low_ms, r.predicted_high_ms, r.low_ms, r.high_ms)]
     span = [min(ends) * 0.97, max(ends) * 1.03]
     chart = _figure("Predicted (ms)", "Measured (ms)")
     chart.add_scatter(
@@ -145,7 +146,7 @@ def _latency_chart(run: RunReading, found: Latencies) -> Chart:
     for budget in run.settings.budgets:
         if budget.objective == found.objective and span[0] <= budget.upper <= span[1]:
             chart.add_hline(y=budget.upper, line={"color": "var(--budget)", "dash": "dash", "width": 2})
-    note = "Bars are 95 % intervals: of the prediction across, of the measured median upwards. The dashed line is the budget, where it is near."
+    note = "Bars are 95 % intervals: of the prediction across, of the measured median upwards; each network as it was measured first. The dashed line is the budget, where it is near."
     return Chart(key=key, title=title, figure=chart, note=note)
 
 

@@ -13,7 +13,7 @@ from nat_deploy.files import write_atomically
 from nat_deploy.report.network import Network
 from nat_deploy.report.reading import RunReading, read_run
 from nat_deploy.report.wording import axis_of, bound, scaled
-from nat_deploy.search import LATENCY, LatencySource, non_dominated
+from nat_deploy.search import LATENCY, RefittableSource, non_dominated
 
 _WIDTH, _HEIGHT = 720, 440
 _LEFT, _RIGHT, _TOP, _BOTTOM = 64, 16, 44, 56
@@ -122,7 +122,7 @@ def write_front_picture(
     *,
     cost: str = LATENCY,
     random: Sequence[PicturePoint] = (),
-    latency_predictors: Mapping[str, LatencySource] | None = None,
+    latency_predictors: Mapping[str, RefittableSource] | None = None,
 ) -> Path:
     """Draw the front of a run over a cost; returns `out`.
 

@@ -21,12 +21,12 @@ from nat_deploy.report.tables import (
     request_table,
     settings_table,
 )
-from nat_deploy.search import LatencySource
+from nat_deploy.search import RefittableSource
 
 _TEMPLATE = "report.html.jinja"
 
 
-def write_report(run: Path, out: Path | None = None, *, latency_predictors: Mapping[str, LatencySource] | None = None) -> Path:
+def write_report(run: Path, out: Path | None = None, *, latency_predictors: Mapping[str, RefittableSource] | None = None) -> Path:
     """Write the report of a run, finished or not, by default to `report.html` in its folder; returns the file.
 
     Args:

@@ -7,10 +7,12 @@ from pathlib import Path
 from nat_deploy.files import write_atomically
 from nat_deploy.report.reading import RunReading, read_run
 from nat_deploy.report.tables import Table, all_tables
-from nat_deploy.search import LatencySource
+from nat_deploy.search import RefittableSource
 
 
-def write_markdown(run: Path, out: Path | None = None, *, latency_predictors: Mapping[str, LatencySource] | None = None) -> Path:
+def write_markdown(
+    run: Path, out: Path | None = None, *, latency_predictors: Mapping[str, RefittableSource] | None = None
+) -> Path:
     """Write the tables of a run as Markdown, by default to `report.md` in its folder; returns the file.
 
     Raises:

@@ -8,15 +8,16 @@ from pathlib import Path
 import numpy as np
 
 from nat_deploy.errors import ArchitectureError, FileFormatError, MissingError
-from nat_deploy.report.latencies import GeneString, Latencies, measured_cost, read_latencies
+from nat_deploy.report.latencies import GeneString, Latencies, measured_cost, predicted_cost, read_latencies
 from nat_deploy.report.network import Cost, Network
 from nat_deploy.report.run_files import RunFile, TestAccuracy, read_files, read_request, read_subnet, read_test_accuracy
 from nat_deploy.report.run_space import read_space
+from nat_deploy.report.wording import name_of
 from nat_deploy.search import (
     EvaluationRecord,
     FinalistRecord,
     IterationRecord,
-    LatencySource,
+    RefittableSource,
     ResultRecord,
     RunFolder,
     SearchSettings,
@@ -87,12 +88,19 @@ class RunReading:
         if self.finalists:
             wanted = settings.finalists
             few = f"The search was asked for {wanted} networks and found {len(self.finalists)} that keep the budgets."
-            return [few] if len(self.finalists) < wanted else []
+            return ([few] if len(self.finalists) < wanted else []) + self._unmeasured(self.finalists[0])
         if not self.iterations:
             done = f"{len(self.archive)} of the first {settings.initial_size} networks are evaluated"
         else:
             done = f"{len(self.iterations) - 1} of {settings.iterations} iterations are finished"
         return [f"The search has not ended: {done}, and no network is chosen yet. Continue it with --resume."]
+
+    def _unmeasured(self, chosen: Network) -> list[str]:
+        names = [cost.name for cost in chosen.costs if cost.source == "predicted"]
+        return [
+            f"{name_of(name)} was not measured: the upper ends of predicted intervals were held against budgets."
+            for name in names
+        ]
 
     def _warnings(self) -> list[str]:
         unknown = (
@@ -103,13 +111,13 @@ class RunReading:
         return unknown + [line for line in self.provenance.get("warnings", "").splitlines() if line.strip()]
 
 
-def read_run(run: Path, *, latency_predictors: Mapping[str, LatencySource] | None = None) -> RunReading:
+def read_run(run: Path, *, latency_predictors: Mapping[str, RefittableSource] | None = None) -> RunReading:
     """Read a run folder.
 
     Args:
         run: The folder; its search may be finished, stopped or still going on.
-        latency_predictors: Predictors of the latency objectives, by name; by default they are fitted on the latency table of the
-            run's target, where one is found.
+        latency_predictors: Predictors of the latency objectives as they were before the search, by name; by default they are fitted on
+            the latency table of the run's target, where one is found.
 
     Raises:
         MissingError: There is no run.
@@ -117,7 +125,7 @@ def read_run(run: Path, *, latency_predictors: Mapping[str, LatencySource] | Non
     """
     if not (run / "run.json").is_file():
         raise MissingError(f"'{run}' must be the folder of a search, with a run.json, but it is not; give such a folder")
-    folder = RunFolder.resume(run)
+    folder = RunFolder.read(run)
     try:
         return _read(folder, latency_predictors)
     except ArchitectureError as error:
@@ -126,11 +134,12 @@ def read_run(run: Path, *, latency_predictors: Mapping[str, LatencySource] | Non
         ) from error
 
 
-def _read(folder: RunFolder, predictors: Mapping[str, LatencySource] | None) -> RunReading:
+def _read(folder: RunFolder, predictors: Mapping[str, RefittableSource] | None) -> RunReading:
     subnet = read_subnet(folder.path)
     space = read_space(folder.provenance, num_classes=None if subnet is None else subnet.num_classes)
     latencies = read_latencies(folder, space, predictors)
-    evaluations, records, result = folder.evaluations.read(), folder.read_iterations(), folder.read_result()
+    # Newest first: a run that is going on has written down what these name before it named it.
+    result, records, evaluations = folder.read_result(), folder.read_iterations(), folder.evaluations.read()
     strings = [*(record.genes for record in evaluations), *(genes for record in records for genes in record.genes)]
     strings += [] if result is None else [*result.front, *(finalist.genes for finalist in result.finalists)]
     describe = _Describer.make(space, latencies, tuple(dict.fromkeys(strings)), evaluations)
@@ -212,10 +221,10 @@ class _Describer:
         return self._network(genes, self.errors[genes, version], version, self.costs[genes])
 
     def finalist(self, record: FinalistRecord, version: int) -> Network:
-        measured = tuple(measured_cost(latency) for latency in record.latencies)
-        names = {cost.name for cost in measured}
+        latencies = (*map(measured_cost, record.latencies), *map(predicted_cost, record.predicted))
+        names = {cost.name for cost in latencies}
         others = tuple(cost for cost in self.costs[record.genes] if cost.name not in names)
-        return self._network(record.genes, record.error_percent, version, (*measured, *others))
+        return self._network(record.genes, record.error_percent, version, (*latencies, *others))
 
     def _network(self, genes: GeneString, error_percent: float, version: int, costs: tuple[Cost, ...]) -> Network:
         architecture = None if self.space is None else self.space.decode(np.array(genes, dtype=np.int64))

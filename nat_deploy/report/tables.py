@@ -124,7 +124,7 @@ def latency_table(run: RunReading) -> Table:
 
 
 def _latency_row(found: Latencies) -> tuple[str, ...]:
-    records, target = found.measurements, found.target or ""
+    records, target = found.first_measurements, found.target or ""
     head = (name_of(found.objective), target, f"{len(records)} networks")
     if len(records) < _LEAST_TO_SCORE:
         return (*head, "–", "–", "–", "–", "–")
@@ -186,6 +186,7 @@ def settings_table(run: RunReading) -> Table:
         ("Iterations", str(settings.iterations)),
         ("Archive", f"{settings.initial_size} networks at first, {settings.archive_size} at most"),
         ("New per iteration", str(settings.new_per_iteration)),
+        ("Measured in each iteration", f"{settings.probes} networks on each device"),
         ("Evolution", f"{settings.population_size} networks for {settings.generations} generations"),
         ("Surrogates compared", ", ".join(settings.surrogates)),
         ("Supernet adaptation", f"on archive {settings.adaptation}" if settings.adapt else "off"),
@@ -206,7 +207,7 @@ def provenance_table(run: RunReading) -> Table:
         ("Started", run.provenance.get("date", run.started.isoformat(timespec="seconds"))),
         *targets,
         *(row for found in run.latencies if found.table for row in _table_rows(found.table)),
-        *((key, value) for key, value in run.provenance.items() if key not in ("warnings", "date", "target")),
+        *((key, value) for key, value in run.provenance.items() if key.partition("@")[0] not in ("warnings", "date", "target")),
     )
     return Table(title="Provenance", header=("", ""), rows=rows)
 
@@ -214,7 +215,8 @@ def provenance_table(run: RunReading) -> Table:
 def _table_rows(table: LatencyTable) -> Iterator[tuple[str, str]]:
     """Device and software that a latency table was measured on."""
     target, facts = table.target, table.facts
-    yield "Device", f"{facts.board or facts.cpu_model}, {_times(facts.num_cores, 'core')}, {facts.machine}"
+    if facts is not None:
+        yield "Device", f"{facts.board or facts.cpu_model}, {_times(facts.num_cores, 'core')}, {facts.machine}"
     yield (
         "Runtime",
         f"{target.runtime} {target.runtime_version}, {target.precision}, {_times(target.threads, 'thread')}, batch {target.batch_size}",

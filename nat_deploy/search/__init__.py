@@ -1,24 +1,26 @@
 """The search: objectives under budgets, an archive, evolution on predictions, supernet adaptation, finalists measured on the device. No torch in here."""
 
 from nat_deploy.search.archive import Evaluations, MixedVersionsError
-from nat_deploy.search.budget import Budget, find_smallest, parse_budget
+from nat_deploy.search.budget import Budget, assign_budgets, find_smallest, parse_budget, parse_latency_budget
 from nat_deploy.search.distribution import ArchitectureDistribution, ArchiveMarginals, MutatedMembers, make_distribution
 from nat_deploy.search.evaluator import Evaluator
 from nat_deploy.search.events import SearchEvent
-from nat_deploy.search.latency_measuring import LatencyMeasurement, Measure
 from nat_deploy.search.nat import SearchResult, run_search
-from nat_deploy.search.objective import ERROR, LATENCY, Objective, make_objective
+from nat_deploy.search.objective import ERROR, LATENCY, Objective, latency_objective, make_objective
 from nat_deploy.search.pareto import hypervolume, non_dominated, non_dominated_ranks
-from nat_deploy.search.problem import LatencySource, SearchProblem, make_problem
-from nat_deploy.search.run_folder import (
+from nat_deploy.search.problem import LatencySource, RefittableSource, SearchProblem, make_problem, measured_sitting
+from nat_deploy.search.records import (
     EvaluationRecord,
     FinalistRecord,
     IterationRecord,
     MeasurementRecord,
+    PredictionRecord,
     ResultRecord,
-    RunFolder,
+    SittingRecord,
 )
+from nat_deploy.search.run_folder import RunFolder
 from nat_deploy.search.settings import SearchSettings
+from nat_deploy.search.sittings import LatencyMeasurement, Measure
 
 __all__ = [
     "ERROR",
@@ -38,19 +40,26 @@ __all__ = [
     "MixedVersionsError",
     "MutatedMembers",
     "Objective",
+    "PredictionRecord",
+    "RefittableSource",
     "ResultRecord",
     "RunFolder",
     "SearchEvent",
     "SearchProblem",
     "SearchResult",
     "SearchSettings",
+    "SittingRecord",
+    "assign_budgets",
     "find_smallest",
     "hypervolume",
+    "latency_objective",
     "make_distribution",
     "make_objective",
     "make_problem",
+    "measured_sitting",
     "non_dominated",
     "non_dominated_ranks",
     "parse_budget",
+    "parse_latency_budget",
     "run_search",
 ]

@@ -1,4 +1,4 @@
-"""Evaluated architectures whose values may be compared, because one set of weights gave them."""
+"""Evaluated architectures whose values may be compared: one set of weights and one state of the latency predictors gave them."""
 
 from dataclasses import dataclass
 
@@ -10,12 +10,12 @@ from nat_deploy.spaces import Genes
 
 
 class MixedVersionsError(ValueError):
-    """Values of different supernet weights were about to be compared: a mistake in the program, not of a user."""
+    """Values of different supernet weights or latency predictors were about to be compared: a mistake in the program, not of a user."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evaluations:
-    """Different architectures with their objective values, all of one supernet version.
+    """Different architectures with their objective values, all of one supernet version and one state of the latency predictors.
 
     objectives          names of the columns of `values`
     genes               shape `(n, num_genes)`, canonical, no two rows equal
@@ -23,6 +23,7 @@ class Evaluations:
     measured            shape `(n,)`: whether the error was measured with the supernet, or predicted by a surrogate fitted on
                         measurements of this version
     supernet_version    age of the weights that every error belongs to
+    num_sittings        how many sittings on devices the predictors of the latencies knew
     """
 
     objectives: tuple[str, ...]
@@ -30,6 +31,7 @@ class Evaluations:
     values: NDArray[np.float64]
     measured: NDArray[np.bool_]
     supernet_version: int
+    num_sittings: int = 0
 
     def __post_init__(self) -> None:
         if self.values.shape != (len(self.genes), len(self.objectives)) or self.measured.shape != (len(self.genes),):
@@ -53,17 +55,22 @@ class Evaluations:
             values=self.values[rows],
             measured=self.measured[rows],
             supernet_version=self.supernet_version,
+            num_sittings=self.num_sittings,
         )
 
     def merge(self, others: "Evaluations") -> "Evaluations":
         """Both together.
 
         Raises:
-            MixedVersionsError: Their values belong to different weights or objectives and do not compare.
+            MixedVersionsError: Their values belong to different weights, predictors or objectives and do not compare.
         """
         if self.supernet_version != others.supernet_version:
             raise MixedVersionsError(
                 f"values of supernet versions {self.supernet_version} and {others.supernet_version} do not compare; evaluate again with one"
+            )
+        if self.num_sittings != others.num_sittings:
+            raise MixedVersionsError(
+                f"latencies predicted after {self.num_sittings} and {others.num_sittings} sittings do not compare; predict again with one predictor"
             )
         if self.objectives != others.objectives:
             raise MixedVersionsError(f"objectives {self.objectives} and {others.objectives} do not compare")
@@ -73,6 +80,7 @@ class Evaluations:
             values=np.concatenate([self.values, others.values]),
             measured=np.concatenate([self.measured, others.measured]),
             supernet_version=self.supernet_version,
+            num_sittings=self.num_sittings,
         )
 
     def front(self) -> "Evaluations":

@@ -2,14 +2,14 @@
 
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nat_deploy.errors import InputError
-from nat_deploy.search.objective import COUNTED, LATENCY, make_objective
+from nat_deploy.search.objective import COUNTED, LATENCY, latency_objective, make_objective
 from nat_deploy.spaces import Genes, SearchSpace
 
 _FACTORS = {
@@ -61,6 +61,58 @@ def parse_budget(text: str) -> Budget:
             f"unit of budget '{text}' must be one of {allowed}, but it is '{found['unit'] or 'none'}'; write {_EXAMPLES}"
         )
     return Budget(objective=name, upper=float(found["number"]) * units[found["unit"].lower()])
+
+
+def parse_latency_budget(text: str) -> Budget:
+    """Read "20ms", a latency on every device, or "phone=35ms", on that device.
+
+    Raises:
+        InputError: The text is neither.
+    """
+    device, is_named, amount = text.rpartition("=")
+    return parse_budget(f"latency@{device.strip()}={amount}" if is_named else f"latency={amount}")
+
+
+def assign_budgets(budgets: Sequence[Budget], devices: Sequence[str]) -> tuple[Budget, ...]:
+    """The budgets of a search on these devices: a latency without a device's name holds for every device that has none of its own.
+
+    Args:
+        budgets: As a person wrote them.
+        devices: Names, all different.
+
+    Returns:
+        Budgets whose latencies have the names of `latency_objective`, those of devices in the order of the devices.
+
+    Raises:
+        InputError: A latency names no device of the search, or one device or none would have two.
+    """
+    asked: dict[str, list[float]] = {}  # by device; "" stands for every device
+    for budget in budgets:
+        if make_objective(budget.objective).source == "latency":
+            asked.setdefault(budget.objective.partition("@")[2], []).append(budget.upper)
+    for device, uppers in asked.items():
+        if device not in ("", *devices):
+            raise InputError(
+                f"a latency budget must be for one of the devices of the search, {', '.join(devices)}, but it is for '{device}'; "
+                f"add --device {device}, or correct the name"
+            )
+        if len(uppers) > 1:
+            who = f"'{device}'" if device else "the latency without a device's name"
+            raise InputError(
+                f"each device may have one latency budget, but {who} has {uppers[0]:g}ms and {uppers[1]:g}ms; remove one"
+            )
+    for_all = asked.pop("", [])
+    if for_all and len(asked) == len(devices):
+        raise InputError(
+            f"a latency budget without a device's name is for devices that have none of their own, but each has one; "
+            f"remove {for_all[0]:g}ms"
+        )
+    latencies = [
+        Budget(objective=latency_objective(device, devices), upper=upper)
+        for device in devices
+        for upper in asked.get(device, for_all)
+    ]
+    return (*latencies, *(budget for budget in budgets if make_objective(budget.objective).source != "latency"))
 
 
 def _check_cost(objective: str) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-Step = Literal["check budgets", "fit surrogate", "evolve", "adapt", "evaluate", "measure finalists"]
+Step = Literal["check budgets", "fit surrogate", "evolve", "adapt", "evaluate", "measure", "measure finalists"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,25 +1,27 @@
-"""The answer: networks of the front that were measured on the device and meet the budget there.
+"""The answer: networks that were measured together, in one last sitting on each device, and meet every budget there with their intervals.
 
-A prediction may be wrong, and the front is full of networks whose prediction only just fits. So the best candidates are measured,
-the predictor is corrected by what came out, those over the budget are replaced, and this goes on until everything to be returned
-was measured.
+A prediction may be wrong, and the front is full of networks whose prediction only just fits: the optimum of a search is where a
+predictor is most too low. So the best candidates are measured, the predictors learn from it, and those that turn out to be over a
+budget give way to the next best. Budgets are held against the median latency: it is what people mean by a latency and what other
+tools print, and the predictors of a search are fitted on it.
+
+While candidates are found, they count by the middle of what is known of them: the prediction, or a quick measurement. Only the last
+sitting decides, and there the whole interval must keep the budget.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from nat_deploy.errors import BudgetError
 from nat_deploy.search.archive import Evaluations
-from nat_deploy.search.budget import find_smallest
-from nat_deploy.search.feasibility import budget_error, with_smallest
-from nat_deploy.search.latency_measuring import MeasuredLatencies, to_gene_string
+from nat_deploy.search.feasibility import measure_smallest
+from nat_deploy.search.genes import to_gene_string
 from nat_deploy.search.objective import ERROR
-from nat_deploy.search.pareto import non_dominated_ranks
+from nat_deploy.search.preference import by_preference
 from nat_deploy.search.problem import SearchProblem
-from nat_deploy.search.run_folder import FinalistRecord, MeasurementRecord
+from nat_deploy.search.records import FinalistRecord, PredictionRecord
+from nat_deploy.search.sittings import Devices
 from nat_deploy.spaces import Genes
 
 Reevaluate = Callable[[Genes], Evaluations]
@@ -31,128 +33,111 @@ OnMeasured = Callable[[int, int], None]
 def choose_finalists(
     problem: SearchProblem,
     archive: Evaluations,
-    measuring: MeasuredLatencies,
+    devices: Devices,
     evaluate: Reevaluate,
     rng: np.random.Generator,
     *,
     count: int,
     max_rounds: int,
     on_measured: OnMeasured = lambda done, total: None,
-) -> tuple[FinalistRecord, ...]:
-    """Measure and replace until `count` networks meet the budgets.
+) -> tuple[SearchProblem, tuple[FinalistRecord, ...]]:
+    """Find `count` networks that meet the budgets, and measure them together.
 
-    In each round the best `count` candidates that are believed to meet the budgets are wanted: by their measurement if they have
-    one, else by their corrected prediction. The round measures those not measured yet; when there are none, the wanted ones are
-    the answer.
+    A round measures wanted candidates quickly until all that are wanted have been measured, then all of them exactly and together.
+    It is the last round if all of them keep the budgets then.
 
     Args:
         problem: Budgets and latency predictors.
         archive: Candidates, all of one supernet version.
-        measuring: The devices. Without any, candidates are taken by their predictions.
+        devices: A device that cannot measure is trusted to its predictor's interval.
         evaluate: Gives the error of the smallest architecture, should no candidate meet the budgets.
         rng: For the search of the smallest architecture.
         count: Networks wanted.
-        max_rounds: Rounds at most; what meets the budgets by then is returned.
+        max_rounds: Exact sittings at most, and quick ones; what meets the budgets by then is returned.
         on_measured: Told how many of the wanted networks are measured.
 
     Returns:
-        Between 1 and `count` finalists, most accurate first.
+        The problem with all that was measured, and between 1 and `count` finalists, most accurate first.
 
     Raises:
         BudgetError: Not even the smallest architecture meets a budget on its device.
     """
-    order = _by_preference(problem, archive)
-    for _ in range(max_rounds):
-        beliefs = _believe(problem, archive.genes, measuring)
-        wanted = order[beliefs.meets[order]][:count]
-        missing = wanted[~beliefs.measured[wanted]]
-        on_measured(len(wanted) - len(missing), max(len(wanted), 1))
-        if not len(missing):
+    accepted, num_quick = np.arange(0), 0
+    for number in range(1, max_rounds + 1):
+        wanted = _wanted(problem, archive, devices, count)
+        while num_quick < max_rounds and len(missing := _unmeasured(problem, archive, devices, wanted)):
+            num_quick += 1
+            on_measured(len(wanted) - len(missing), len(wanted))
+            problem = devices.sit_on_all(problem, archive.genes[missing], name=f"candidates-{num_quick:03}")
+            wanted = _wanted(problem, archive, devices, count)
+        if not len(wanted):
+            accepted = wanted
             break
-        for objective in measuring.measure:
-            measuring.measured(objective, archive.genes[missing])
-    beliefs = _believe(problem, archive.genes, measuring)
-    accepted = order[(beliefs.meets & beliefs.measured)[order]][:count]
+        on_measured(len(wanted), len(wanted))
+        problem = devices.sit_on_all(problem, archive.genes[wanted], name=f"finalists-{number:03}", exact=True)
+        accepted = wanted[_meets(problem, archive.genes[wanted], devices)]
+        if len(accepted) == len(wanted):
+            break
     if not len(accepted):
-        return (_smallest(problem, measuring, evaluate, rng),)
-    return _finalists(archive.take(accepted), measuring)
+        problem, smallest = measure_smallest(problem, devices, rng, name="smallest-finalists")
+        return problem, _finalists(problem, devices, evaluate(smallest))[:1]
+    return problem, _finalists(problem, devices, archive.take(accepted))
 
 
-def _by_preference(problem: SearchProblem, archive: Evaluations) -> NDArray[np.int64]:
-    """Rows in the order they are wanted: first the front of error against the costs that have a budget, most accurate first; then the front of the rest, and so on."""
-    costs = [problem.cost(budget.objective)(archive.genes) for budget in problem.budgets]
-    error = archive.column(ERROR)
-    ranks = non_dominated_ranks(np.stack([error, *costs], axis=1)) if costs else archive.ranks()
-    return np.lexsort((error, ranks))
+def _wanted(problem: SearchProblem, archive: Evaluations, devices: Devices, count: int) -> NDArray[np.int64]:
+    """Rows of the `count` best candidates that meet the budgets as far as is known."""
+    order = by_preference(problem, archive)
+    return order[_meets(problem, archive.genes[order], devices)][:count]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Beliefs:
-    """Of each candidate, shape `(n,)`: whether it meets all budgets as far as is known, and whether everything about it is measured."""
-
-    meets: NDArray[np.bool_]
-    measured: NDArray[np.bool_]
-
-
-def _believe(problem: SearchProblem, genes: Genes, measuring: MeasuredLatencies) -> _Beliefs:
+def _meets(problem: SearchProblem, genes: Genes, devices: Devices) -> NDArray[np.bool_]:
+    """Whether each meets all budgets as far as is known, shape `(n,)`: surely where it was measured exactly or cannot be measured, else more likely than not."""
     meets = np.ones(len(genes), dtype=np.bool_)
-    measured = np.ones(len(genes), dtype=np.bool_)
-    strings = [to_gene_string(row) for row in genes]
-    known = {objective: measuring.known(objective) for objective in measuring.measure}
-    for records in known.values():
-        measured &= np.array([string in records for string in strings])
     for budget in problem.budgets:
-        if budget.objective in known:
-            measurements = known[budget.objective]
-            upper = problem.cost(budget.objective)(genes) * _correction(list(measurements.values()), problem, budget.objective)
-            for index, string in enumerate(strings):
-                upper[index] = measurements[string].high_ms if string in measurements else upper[index]
+        if budget.objective in devices.measure:
+            known = {
+                record.genes: record.high_ms if sitting.exact else record.median_ms
+                for sitting, record in problem.measurements(budget.objective)
+            }
+            predicted = problem.cost(budget.objective)(genes)
+            held = np.array([known.get(to_gene_string(row), ms) for row, ms in zip(genes, predicted, strict=True)])
         else:
-            upper = problem.upper_bound(budget.objective)(genes)
-        meets &= upper <= budget.upper
-    return _Beliefs(meets=meets, measured=measured)
+            held = problem.upper_bound(budget.objective)(genes)
+        meets &= held <= budget.upper
+    return meets
 
 
-def _correction(records: list[MeasurementRecord], problem: SearchProblem, objective: str) -> float:
-    """Middle ratio of measured upper ends to predictions; 1 before anything is measured."""
-    if not records:
-        return 1.0
-    predicted = problem.cost(objective)(np.array([record.genes for record in records], dtype=np.int64))
-    return float(np.median(np.array([record.high_ms for record in records]) / predicted))
+def _unmeasured(problem: SearchProblem, archive: Evaluations, devices: Devices, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Those of the rows that some device has not measured."""
+    known = [{record.genes for _, record in problem.measurements(objective)} for objective in devices.measure]
+    missing = [any(to_gene_string(archive.genes[row]) not in genes for genes in known) for row in rows]
+    return rows[np.array(missing, dtype=np.bool_)]
 
 
-def _smallest(
-    problem: SearchProblem, measuring: MeasuredLatencies, evaluate: Reevaluate, rng: np.random.Generator
-) -> FinalistRecord:
-    """The last resort: the smallest architectures, measured."""
-    genes = with_smallest(problem, find_smallest(problem.space, lambda g: _strain(problem, g), rng)[0])
-    for objective in measuring.measure:
-        measuring.measured(objective, genes)
-    meets = _believe(problem, genes, measuring).meets
-    if meets.any():
-        return _finalists(evaluate(genes[meets]), measuring)[0]
-    for budget in problem.budgets:
-        if budget.objective in measuring.measure:
-            reached = min(record.high_ms for record in measuring.measured(budget.objective, genes))
-            if reached > budget.upper:
-                raise budget_error(problem, budget, reached, how="measured")
-    raise BudgetError(
-        f"no architecture of '{problem.space.name}' was found that meets {' and '.join(map(str, problem.budgets))} together; "
-        "raise one of them"
-    )
-
-
-def _strain(problem: SearchProblem, genes: Genes) -> NDArray[np.float64]:
-    shares = [problem.cost(budget.objective)(genes) / budget.upper for budget in problem.budgets]
-    return np.max(shares, axis=0) if shares else np.zeros(len(genes))
-
-
-def _finalists(chosen: Evaluations, measuring: MeasuredLatencies) -> tuple[FinalistRecord, ...]:
-    latencies = [measuring.measured(objective, chosen.genes) for objective in measuring.measure]
+def _finalists(problem: SearchProblem, devices: Devices, chosen: Evaluations) -> tuple[FinalistRecord, ...]:
+    """What is known of networks that were measured exactly, most accurate first."""
+    measured = [
+        {record.genes: record for sitting, record in problem.measurements(objective) if sitting.exact}
+        for objective in devices.measure
+    ]
+    predicted = [_predict(problem, name, chosen.genes) for name in problem.latency if name not in devices.measure]
     finalists = [
         FinalistRecord(
-            genes=to_gene_string(row), error_percent=float(error), latencies=tuple(records[index] for records in latencies)
+            genes=(string := to_gene_string(row)),
+            error_percent=float(error),
+            latencies=tuple(records[string] for records in measured),
+            predicted=tuple(records[index] for records in predicted),
         )
         for index, (row, error) in enumerate(zip(chosen.genes, chosen.column(ERROR), strict=True))
     ]
     return tuple(sorted(finalists, key=lambda finalist: finalist.error_percent))
+
+
+def _predict(problem: SearchProblem, name: str, genes: Genes) -> list[PredictionRecord]:
+    found, target = problem.latency[name].predict(genes), problem.latency[name].target.key
+    return [
+        PredictionRecord(
+            objective=name, target=target, predicted_ms=float(value), predicted_low_ms=float(low), predicted_high_ms=float(high)
+        )
+        for value, low, high in zip(found.value, found.low, found.high, strict=True)
+    ]

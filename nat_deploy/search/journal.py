@@ -35,19 +35,31 @@ class Journal(Generic[Record]):
         append_line(self.path, json.dumps({**fields, _CHECKSUM: _checksum(fields)}))
 
     def read(self) -> list[Record]:
-        """All records; a last line that a kill left half-written is cut off.
+        """All records, without a last line that is not whole: it is being written, or a kill left it so. Nothing is changed.
 
         Raises:
             FileFormatError: Any other line is not as it was written.
         """
-        if not self.path.exists():
-            return []
-        content = self.path.read_bytes()
-        whole = content[: content.rfind(b"\n") + 1]
-        records = [self._record(line, number) for number, line in enumerate(whole.split(b"\n")[:-1], start=1)]
+        whole = _whole_lines(self._content())
+        return [self._record(line, number) for number, line in enumerate(whole.split(b"\n")[:-1], start=1)]
+
+    def repair(self) -> None:
+        """Cut off a last line that a kill left half-written; to be called before anything is appended.
+
+        Raises:
+            InputError: The file cannot be written.
+            WorkError: The disk is full or fails.
+        """
+        content = self._content()
+        whole = _whole_lines(content)
         if len(whole) < len(content):
             write_atomically(self.path, whole)
-        return records
+
+    def _content(self) -> bytes:
+        try:
+            return self.path.read_bytes()
+        except FileNotFoundError:
+            return b""
 
     def _record(self, line: bytes, number: int) -> Record:
         where = f"line {number} of '{self.path}'"
@@ -73,6 +85,10 @@ def validated(adapter: TypeAdapter[Record], document: object, where: str) -> Rec
         raise FileFormatError(
             f"{where} does not have the expected form at {key}: {first['msg']}; restore the file or start a new run"
         ) from error
+
+
+def _whole_lines(content: bytes) -> bytes:
+    return content[: content.rfind(b"\n") + 1]
 
 
 def _checksum(fields: dict[str, Any]) -> str:

@@ -3,11 +3,11 @@
     initial archive: adapt, evaluate
     repeat: fit a surrogate on the archive; evolve on its predictions; choose new candidates; cut archive and candidates to
         constant size by survival; adapt the supernet to
-            what is left; evaluate all of it with the new weights
-    measure finalists on the device
+            what is left; evaluate all of it with the new weights; measure some of it on the devices and refit the latency predictors
+    measure finalists on the devices
 
 Every error in an archive belongs to the same weights: after an adaptation everything is evaluated again, and nothing older is
-compared with it.
+compared with it. Likewise every latency in it comes from the same predictors: after a sitting all are predicted again.
 
 Source: Lu et al., Neural Architecture Transfer (arXiv 2005.05859), whose search code was never published.
 """
@@ -22,31 +22,31 @@ from numpy.typing import NDArray
 
 from nat_deploy.errors import WorkError
 from nat_deploy.predictors.accuracy import AccuracyPredictor, choose_surrogate, score_predictions
-from nat_deploy.search.anchoring import anchor_latencies
 from nat_deploy.search.archive import Evaluations, not_among
 from nat_deploy.search.distribution import make_distribution
 from nat_deploy.search.evaluator import Evaluator
 from nat_deploy.search.events import OnEvent, SearchEvent, Step
 from nat_deploy.search.feasibility import check_budgets
 from nat_deploy.search.finalists import choose_finalists
+from nat_deploy.search.genes import GeneString, to_gene_string, to_genes
 from nat_deploy.search.infill import choose_infill
 from nat_deploy.search.initial import sample_initial_archive
-from nat_deploy.search.latency_measuring import Measure, MeasuredLatencies, to_gene_string, to_genes
 from nat_deploy.search.nsga3 import evolve
 from nat_deploy.search.objective import ERROR, make_objective
 from nat_deploy.search.pareto import hypervolume
-from nat_deploy.search.problem import LatencySource, SearchProblem, make_problem
-from nat_deploy.search.run_folder import (
+from nat_deploy.search.probing import probe_archive, probe_space
+from nat_deploy.search.problem import RefittableSource, SearchProblem, make_problem
+from nat_deploy.search.records import (
     EvaluationRecord,
     FinalistRecord,
-    GeneString,
     Hypervolumes,
     IterationRecord,
     ResultRecord,
-    RunFolder,
     Selection,
     SurrogateRecord,
 )
+from nat_deploy.search.run_folder import RunFolder
+from nat_deploy.search.sittings import Devices, Measure
 from nat_deploy.search.survival import survive_aimed
 from nat_deploy.spaces import Genes, SearchSpace
 
@@ -71,7 +71,7 @@ class SearchResult:
 def run_search(
     space: SearchSpace,
     evaluator: Evaluator,
-    latency_predictors: Mapping[str, LatencySource],
+    latency_sources: Mapping[str, RefittableSource],
     measure: Mapping[str, Measure],
     run_folder: RunFolder,
     on_event: OnEvent = lambda event: None,
@@ -81,8 +81,8 @@ def run_search(
     Args:
         space: What can be chosen.
         evaluator: A supernet as it is before the search (version 0); afterwards it has the weights that belong to the result.
-        latency_predictors: One per latency objective and latency budget, by its name.
-        measure: Measures finalists, one callable per name; a device without one is trusted to its predictor.
+        latency_sources: A predictor per latency objective and latency budget, by its name.
+        measure: Measures networks, one callable per name; a device without one is trusted to its predictor.
         run_folder: Made with `RunFolder.create` or `RunFolder.resume`.
         on_event: Told of progress.
 
@@ -91,33 +91,34 @@ def run_search(
         InputError: A latency objective has no predictor.
         FileFormatError: A file of the run folder is not as it was written.
     """
-    settings = run_folder.settings
-    problem = make_problem(space, settings, latency_predictors)
-    measuring = MeasuredLatencies(space=space, latency=latency_predictors, measure=measure, folder=run_folder)
+    settings, devices = run_folder.settings, Devices(measure=measure, folder=run_folder)
     on_event(SearchEvent(step="check budgets", iteration=0, done=0, total=1))
-    draw = _generator(settings.seed, 0, _Draw.ANCHORS)
-    problem = anchor_latencies(problem, measuring, draw, settings.anchor_measurements)
-    problem = check_budgets(problem, measuring, _generator(settings.seed, 0, _Draw.BUDGETS))
+    problem = make_problem(space, settings, latency_sources)
+    problem = probe_space(problem, devices, _generator(settings.seed, 0, _Draw.PROBES), settings.probes)
+    problem = check_budgets(problem, devices, _generator(settings.seed, 0, _Draw.BUDGETS))
     on_event(SearchEvent(step="check budgets", iteration=0, done=1, total=1))
-    search = _Search(problem=problem, evaluator=evaluator, folder=run_folder, on_event=on_event)
+    search = _Search(problem=problem, evaluator=evaluator, devices=devices, folder=run_folder, on_event=on_event)
     archive = search.begin()
     for iteration in range(1, settings.iterations + 1):
         archive = search.iterate(iteration, archive)
-    finalists = choose_finalists(
-        problem,
+        search = search.probe(iteration, archive)
+        archive = search.predict_again(archive)
+    problem, finalists = choose_finalists(
+        search.problem,
         archive,
-        measuring,
+        devices,
         lambda genes: search.evaluate(genes, archive.supernet_version, settings.iterations),
         _generator(settings.seed, settings.iterations, _Draw.FINALISTS),
         count=settings.finalists,
         max_rounds=settings.finalist_rounds,
         on_measured=lambda done, total: search.tell("measure finalists", settings.iterations, done, total),
     )
+    search = replace(search, problem=problem)
     search.ensure_weights(archive.supernet_version)
-    result = SearchResult(chosen=finalists[0], finalists=finalists, front=_feasible_front(problem, archive))
-    front = tuple(to_gene_string(row) for row in result.front.genes)
-    run_folder.write_result(ResultRecord(supernet_version=archive.supernet_version, finalists=finalists, front=front))
-    return result
+    front = _feasible_front(problem, search.predict_again(archive))
+    strings = tuple(to_gene_string(row) for row in front.genes)
+    run_folder.write_result(ResultRecord(supernet_version=archive.supernet_version, finalists=finalists, front=strings))
+    return SearchResult(chosen=finalists[0], finalists=finalists, front=front)
 
 
 class _Draw(IntEnum):
@@ -131,7 +132,7 @@ class _Draw(IntEnum):
     SURVIVAL = 5
     ADAPTATION = 6
     FINALISTS = 7
-    ANCHORS = 8
+    PROBES = 8
 
 
 def _generator(seed: int, iteration: int, draw: _Draw) -> np.random.Generator:
@@ -140,10 +141,11 @@ def _generator(seed: int, iteration: int, draw: _Draw) -> np.random.Generator:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Search:
-    """The steps of the loop; each first looks whether the run folder has its result already."""
+    """The steps of the loop with one state of the latency predictors; each first looks whether the run folder has its result already."""
 
     problem: SearchProblem
     evaluator: Evaluator
+    devices: Devices
     folder: RunFolder
     on_event: OnEvent
 
@@ -204,6 +206,7 @@ class _Search:
             values=self.problem.values(candidates, surrogate.predict(candidates).mean),
             measured=np.zeros(len(candidates), dtype=np.bool_),
             supernet_version=archive.supernet_version,
+            num_sittings=len(self.problem.sittings),
         )
         new = choose_infill(
             predicted,
@@ -297,6 +300,7 @@ class _Search:
             IterationRecord(
                 iteration=selection.iteration,
                 supernet_version=archive.supernet_version,
+                num_sittings=archive.num_sittings,
                 genes=selection.genes,
                 num_new=len(selection.new),
                 hypervolumes=volumes,
@@ -306,6 +310,21 @@ class _Search:
 
     def _hypervolume(self, archive: Evaluations) -> float:
         return hypervolume(archive.values, self.problem.reference)
+
+    # ---- the devices --------------------------------------------------------------------------------------------------------
+
+    def probe(self, iteration: int, archive: Evaluations) -> "_Search":
+        """The search whose latency predictors know some more of the archive."""
+        count = self.folder.settings.probes
+        self.tell("measure", iteration, 0, 1)
+        problem = probe_archive(self.problem, self.devices, archive, count, name=f"iteration-{iteration:03}")
+        self.tell("measure", iteration, 1, 1)
+        return replace(self, problem=problem)
+
+    def predict_again(self, archive: Evaluations) -> Evaluations:
+        """The archive with latencies of the predictors as they are now."""
+        values = self.problem.values(archive.genes, archive.column(ERROR))
+        return replace(archive, values=values, num_sittings=len(self.problem.sittings))
 
     # ---- the supernet -------------------------------------------------------------------------------------------------------
 
@@ -352,6 +371,7 @@ class _Search:
             values=self.problem.values(genes, errors),
             measured=np.ones(len(genes), dtype=np.bool_),
             supernet_version=version,
+            num_sittings=len(self.problem.sittings),
         )
 
     def _evaluate_batch(self, strings: list[GeneString], version: int) -> dict[GeneString, float]:

@@ -1,5 +1,6 @@
 """What a search makes small. Every objective is minimised; accuracy enters as top-1 error."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -25,6 +26,11 @@ class Objective:
     name: str
     unit: str
     source: ObjectiveSource
+
+
+def latency_objective(device: str, devices: Sequence[str]) -> str:
+    """Name of the latency on a device of a search: plain for an only device, with the device's name for several."""
+    return LATENCY if len(devices) == 1 else f"{LATENCY}@{device}"
 
 
 def make_objective(name: str) -> Objective:

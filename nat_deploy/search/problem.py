@@ -1,6 +1,6 @@
-"""Objectives and budgets of one search, for any number of gene strings at once."""
+"""Objectives and budgets of one search, for any number of gene strings at once, as far as the devices have been measured."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Protocol
@@ -10,8 +10,11 @@ from numpy.typing import NDArray
 
 from nat_deploy.errors import InputError
 from nat_deploy.predictors.latency.prediction import Prediction
+from nat_deploy.predictors.latency.refit import MeasuredSitting
 from nat_deploy.search.budget import Budget
+from nat_deploy.search.genes import to_genes
 from nat_deploy.search.objective import Objective, make_objective
+from nat_deploy.search.records import MeasurementRecord, SittingRecord
 from nat_deploy.search.settings import SearchSettings
 from nat_deploy.spaces import Genes, SearchSpace
 
@@ -34,37 +37,46 @@ class LatencySource(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CorrectedLatency:
-    """A predictor times a factor that measurements have shown."""
+class RefittableSource(LatencySource, Protocol):
+    """A predictor as it is before the search, which what the search measures can bring up to date."""
 
-    source: LatencySource
-    factor: float
-
-    @property
-    def target(self) -> NamedTarget:
-        return self.source.target
-
-    def predict(self, genes: Genes) -> Prediction:
-        plain = self.source.predict(genes)
-        return Prediction(value=plain.value * self.factor, low=plain.low * self.factor, high=plain.high * self.factor)
+    def refit(self, sittings: Sequence[MeasuredSitting]) -> LatencySource:
+        """A predictor that knows these sittings as well, oldest first; the same sittings give the same predictor, none give the source's own."""
+        ...
 
 
 @dataclass(frozen=True, kw_only=True)
 class SearchProblem:
     """Costs of architectures, and how far they are over the budgets.
 
-    latency     a predictor for every latency objective and every latency budget, by objective name
+    sources     a predictor for every latency objective and every latency budget, by objective name, as it is before the search
+    sittings    what was measured since, oldest first
+    latency     the predictors that know these sittings
     """
 
     space: SearchSpace
     objectives: tuple[Objective, ...]
     budgets: tuple[Budget, ...]
+    sources: Mapping[str, RefittableSource]
+    sittings: tuple[SittingRecord, ...] = ()
     latency: Mapping[str, LatencySource]
 
     @property
     def names(self) -> tuple[str, ...]:
         return tuple(objective.name for objective in self.objectives)
+
+    def after(self, sitting: SittingRecord) -> "SearchProblem":
+        """The problem with one more sitting, and the predictor of its device refitted."""
+        sittings, name = (*self.sittings, sitting), sitting.objective
+        known = [measured_sitting(found) for found in sittings if found.objective == name]
+        return replace(self, sittings=sittings, latency={**self.latency, name: self.sources[name].refit(known)})
+
+    def measurements(self, objective: str) -> Iterator[tuple[SittingRecord, MeasurementRecord]]:
+        """Everything that was measured of a latency, oldest first."""
+        for sitting in self.sittings:
+            if sitting.objective == objective:
+                for record in sitting.measurements:
+                    yield sitting, record
 
     def values(self, genes: Genes, error_percent: NDArray[np.float64]) -> NDArray[np.float64]:
         """Objective values, shape `(n, m)`: the given errors, shape `(n,)`, beside counted costs and predicted latencies."""
@@ -73,46 +85,54 @@ class SearchProblem:
 
     def cost(self, name: str) -> Callable[[Genes], NDArray[np.float64]]:
         """The counted cost or the predicted latency of that name."""
-        return lambda genes: self._bounds(name, genes)[1]
+        return lambda genes: self.bounds(name, genes).value
 
     def upper_bound(self, name: str) -> Callable[[Genes], NDArray[np.float64]]:
         """The counted cost, or the upper end of the latency's interval: what a budget is held against."""
-        return lambda genes: self._bounds(name, genes)[2]
+        return lambda genes: self.bounds(name, genes).high
 
-    def _bounds(self, name: str, genes: Genes) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    def bounds(self, name: str, genes: Genes) -> Prediction:
+        """The predicted latency with its interval, or the counted cost, whose ends are itself."""
         if name in self.latency:
-            prediction = self.latency[name].predict(genes)
-            return prediction.low, prediction.value, prediction.high
+            return self.latency[name].predict(genes)
         counts = np.asarray(getattr(self.space.count(genes), name), dtype=np.float64)
-        return counts, counts, counts
+        return Prediction(value=counts, low=counts, high=counts)
 
     def violation(self, genes: Genes) -> NDArray[np.float64]:
         """How far upper ends of intervals exceed the budgets, relative to each and added up, shape `(n,)`: 0 where all are surely met."""
-        return self._excess(genes, end=2)
+        return self._excess(genes, lambda bounds: bounds.high)
 
     def certain_violation(self, genes: Genes) -> NDArray[np.float64]:
         """How far even lower ends exceed the budgets, shape `(n,)`: 0 where a measurement may yet show that all are met."""
-        return self._excess(genes, end=0)
+        return self._excess(genes, lambda bounds: bounds.low)
 
-    def _excess(self, genes: Genes, *, end: int) -> NDArray[np.float64]:
+    def _excess(self, genes: Genes, end: Callable[[Prediction], NDArray[np.float64]]) -> NDArray[np.float64]:
         excess: NDArray[np.float64] = np.zeros(len(genes))
         for budget in self.budgets:
-            excess += np.maximum(self._bounds(budget.objective, genes)[end] / budget.upper - 1.0, 0.0)
+            excess += np.maximum(end(self.bounds(budget.objective, genes)) / budget.upper - 1.0, 0.0)
         return excess
 
     @cached_property
     def reference(self) -> NDArray[np.float64]:
-        """Reference point of the hypervolume, shape `(m,)`: 100 % error and the costs of the largest architecture."""
+        """Reference point of the hypervolume, shape `(m,)`: 100 % error and the costs of the largest architecture.
+
+        Its latencies are those predicted before the search: the point stays where it is while predictors are refitted.
+        """
         largest = self.space.encode(self.space.largest())[None]
-        return self.values(largest, np.array([100.0])).reshape(-1)
-
-    def corrected(self, name: str, factor: float) -> "SearchProblem":
-        """The same problem with one latency predictor multiplied by `factor`."""
-        return replace(self, latency={**self.latency, name: CorrectedLatency(source=self.latency[name], factor=factor)})
+        return replace(self, latency=self.sources).values(largest, np.array([100.0])).reshape(-1)
 
 
-def make_problem(space: SearchSpace, settings: SearchSettings, latency: Mapping[str, LatencySource]) -> SearchProblem:
-    """The problem that the settings state.
+def measured_sitting(record: SittingRecord) -> MeasuredSitting:
+    """The part of a sitting that a predictor learns from."""
+    columns = {
+        name: np.array([getattr(found, field) for found in record.measurements], dtype=np.float64)
+        for name, field in (("value_ms", "median_ms"), ("low_ms", "low_ms"), ("high_ms", "high_ms"))
+    }
+    return MeasuredSitting(genes=to_genes([found.genes for found in record.measurements]), **columns)
+
+
+def make_problem(space: SearchSpace, settings: SearchSettings, latency: Mapping[str, RefittableSource]) -> SearchProblem:
+    """The problem that the settings state, before anything is measured.
 
     Raises:
         InputError: A latency objective or budget has no predictor.
@@ -121,4 +141,4 @@ def make_problem(space: SearchSpace, settings: SearchSettings, latency: Mapping[
     for name in [*settings.objectives, *(budget.objective for budget in settings.budgets)]:
         if make_objective(name).source == "latency" and name not in latency:
             raise InputError(f"objective '{name}' needs a latency predictor, but there is none; give a device that was profiled")
-    return SearchProblem(space=space, objectives=objectives, budgets=settings.budgets, latency=latency)
+    return SearchProblem(space=space, objectives=objectives, budgets=settings.budgets, sources=latency, latency=latency)

@@ -5,11 +5,12 @@
     iterations/NNN-selected.json    which architectures an iteration is about to adapt on and evaluate
     iterations/NNN.json         a finished iteration: its archive, hypervolumes and surrogate scores; 000 is the initial archive
     checkpoints/VVV             supernet weights of the newest version
-    measurements.jsonl          every latency measured in the run (append-only, checksums)
+    measurements.jsonl          every sitting on a device, with all that was measured in it (append-only, checksums)
     finalists.json              the answer
 
 A file is whole or not there, and every step is a function of earlier files and of random generators made from (seed, iteration,
-step). So a run that was killed at any moment goes on as if nothing had happened.
+step); latency predictors are a function of the sittings before the step. So a run that was killed at any moment goes on as if nothing
+had happened.
 """
 
 import json
@@ -18,126 +19,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pydantic import ConfigDict, TypeAdapter
-from pydantic.dataclasses import dataclass as checked
+from pydantic import TypeAdapter
 
 from nat_deploy.errors import FileFormatError, InputError
 from nat_deploy.files import read_json_document, write_atomically, writing_error
-from nat_deploy.predictors.accuracy import AccuracyMethod, MethodScores, PredictionScores
 from nat_deploy.search.evaluator import Evaluator
 from nat_deploy.search.journal import Journal, validated
+from nat_deploy.search.records import EvaluationRecord, IterationRecord, ResultRecord, Selection, SittingRecord
 from nat_deploy.search.settings import SearchSettings
 
-FORMAT = 1
-GeneString = tuple[int, ...]
-
-_strict = ConfigDict(extra="forbid")
+FORMAT = 2
 Value = TypeVar("Value")
-
-
-@checked(frozen=True, slots=True, kw_only=True, config=_strict)
-class EvaluationRecord:
-    """One architecture, evaluated with one version of the supernet's weights."""
-
-    genes: GeneString
-    supernet_version: int
-    error_percent: float
-
-
-@checked(frozen=True, slots=True, kw_only=True, config=_strict)
-class MeasurementRecord:
-    """Latency of one architecture on one device: median of a batch and its 95 % interval, in ms, beside what had been predicted."""
-
-    genes: GeneString
-    objective: str
-    target: str
-    median_ms: float
-    low_ms: float
-    high_ms: float
-    predicted_ms: float
-    predicted_low_ms: float
-    predicted_high_ms: float
-
-
-@checked(frozen=True, slots=True, kw_only=True, config=_strict)
-class Hypervolumes:
-    """Hypervolume of archives, as a share of the box up to the reference point.
-
-    before      the archive before the iteration, with the weights before adaptation
-    adapted     those of its members that were kept, with the adapted weights: what adaptation gave, less what was dropped
-    after       the whole new archive with the adapted weights
-    """
-
-    reference: tuple[float, ...]
-    before: float
-    adapted: float
-    after: float
-
-
-@checked(frozen=True, slots=True, kw_only=True, config=_strict)
-class SurrogateRecord:
-    """The surrogate of an iteration.
-
-    compared        cross-validated scores of the methods that were compared
-    on_new          scores on the new candidates only: predicted before adaptation, measured after it (so the RMSE holds the
-                    adaptation's gain)
-    macs_kendall_tau    tau of the trivial surrogate "more MACs, less error" on the same candidates
-    """
-
-    method: AccuracyMethod
-    compared: tuple[MethodScores, ...]
-    on_new: PredictionScores
-    macs_kendall_tau: float
-
-
-@checked(frozen=True, slots=True, kw_only=True, config=_strict)
-class Selection:
-    """What an iteration decided before adapting: the architectures of its archive, which of them are new, and the errors predicted for those."""
-
-    iteration: int
-    genes: tuple[GeneString, ...]
-    new: tuple[GeneString, ...]
-    predicted_error_percent: tuple[float, ...]
-    method: AccuracyMethod | None
-    compared: tuple[MethodScores, ...]
-
-
-@checked(frozen=True, slots=True, kw_only=True, config=_strict)
-class IterationRecord:
-    """A finished iteration; its archive is `genes` with the errors of `supernet_version` in archive.jsonl."""
-
-    iteration: int
-    supernet_version: int
-    genes: tuple[GeneString, ...]
-    num_new: int
-    hypervolumes: Hypervolumes
-    surrogate: SurrogateRecord | None
-
-
-@checked(frozen=True, slots=True, kw_only=True, config=_strict)
-class FinalistRecord:
-    """A returned network: it meets every budget, by measurement where it is a latency and the device measures.
-
-    latencies   one per device that measures, in the order of the objectives
-    """
-
-    genes: GeneString
-    error_percent: float
-    latencies: tuple[MeasurementRecord, ...]
-
-
-@checked(frozen=True, slots=True, kw_only=True, config=_strict)
-class ResultRecord:
-    """The answer of a run: networks that meet the budgets, most accurate first, and the front they come from."""
-
-    supernet_version: int
-    finalists: tuple[FinalistRecord, ...]
-    front: tuple[GeneString, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunFolder:
-    """An open run folder. Make one with `create` or `resume`."""
+    """An open run folder. Make one with `create`, `resume` or, only to look at it, `read`."""
 
     path: Path
     settings: SearchSettings
@@ -180,24 +77,38 @@ class RunFolder:
             FileFormatError: run.json is broken.
             InputError: Settings or provenance differ; the message names the first difference.
         """
-        document = read_json_document(path / "run.json")
-        if (
-            not isinstance(document, dict)
-            or set(document) != {"format", "settings", "provenance"}
-            or document["format"] != FORMAT
-        ):
-            raise FileFormatError(f"'{path / 'run.json'}' must be a run of format {FORMAT}, but it is not; give another folder")
-        found = RunFolder(
-            path=path,
-            settings=validated(_settings, document["settings"], f"settings in '{path / 'run.json'}'"),
-            provenance=validated(_provenance, document["provenance"], f"provenance in '{path / 'run.json'}'"),
-        )
+        found = RunFolder.read(path)
         if settings is not None:
             _check_same(path, _settings.dump_python(found.settings, mode="json"), _settings.dump_python(settings, mode="json"))
         if provenance is not None:
             _check_same(path, dict(found.provenance), dict(provenance))
         _make_folders(path / "iterations", path / "checkpoints")
+        found.evaluations.repair()
+        found.sittings.repair()
         return found
+
+    @staticmethod
+    def read(path: Path) -> "RunFolder":
+        """Look at a run, finished, stopped or going on, without writing anything.
+
+        Raises:
+            MissingError: There is no run there.
+            FileFormatError: run.json is broken, or of another format.
+        """
+        file = path / "run.json"
+        document = read_json_document(file)
+        if not isinstance(document, dict) or not {"format", "settings", "provenance"} == set(document):
+            raise FileFormatError(f"'{file}' must be a run of format {FORMAT}, but it is not; give another folder")
+        if document["format"] != FORMAT:
+            raise FileFormatError(
+                f"'{file}' must be a run of format {FORMAT}, but it is of format {str(document['format'])[:40]}; "
+                "use the version of natdeploy that wrote it, or start a new run"
+            )
+        return RunFolder(
+            path=path,
+            settings=validated(_settings, document["settings"], f"settings in '{file}'"),
+            provenance=validated(_provenance, document["provenance"], f"provenance in '{file}'"),
+        )
 
     # ---- what happened ------------------------------------------------------------------------------------------------------
 
@@ -206,8 +117,8 @@ class RunFolder:
         return Journal(self.path / "archive.jsonl", _evaluation)
 
     @property
-    def measurements(self) -> Journal[MeasurementRecord]:
-        return Journal(self.path / "measurements.jsonl", _measurement)
+    def sittings(self) -> Journal[SittingRecord]:
+        return Journal(self.path / "measurements.jsonl", _sitting)
 
     def read_iteration(self, iteration: int) -> IterationRecord | None:
         """A finished iteration, or None."""
@@ -303,7 +214,7 @@ def _check_same(path: Path, found: Mapping[str, Any], asked: Mapping[str, Any]) 
 _settings = TypeAdapter(SearchSettings)
 _provenance: TypeAdapter[Mapping[str, str]] = TypeAdapter(Mapping[str, str])
 _evaluation = TypeAdapter(EvaluationRecord)
-_measurement = TypeAdapter(MeasurementRecord)
+_sitting = TypeAdapter(SittingRecord)
 _iteration = TypeAdapter(IterationRecord)
 _selection = TypeAdapter(Selection)
 _result = TypeAdapter(ResultRecord)

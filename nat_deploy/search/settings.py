@@ -29,7 +29,8 @@ class SearchSettings:
     adaptation          distribution of the architectures it is adapted on
     evaluation_batch    architectures given to the evaluator at once; finished batches survive a kill
     finalists           networks measured on the device and returned
-    anchor_measurements networks measured near each latency budget before the search, to see whether the predictor still holds
+    probes              networks measured on each device before the search and after each iteration, to refit its latency predictor; 0 for
+                        never
     finalist_rounds     rounds of measuring and replacing those over the budget
     """
 
@@ -49,7 +50,7 @@ class SearchSettings:
     adaptation: Adaptation = "members"
     evaluation_batch: int = 8
     finalists: int = 4
-    anchor_measurements: int = 4
+    probes: int = 4
     finalist_rounds: int = 8
 
     def __post_init__(self) -> None:
@@ -73,7 +74,7 @@ class SearchSettings:
             "generations": 1,
             "evaluation_batch": 1,
             "finalists": 1,
-            "anchor_measurements": 0,
+            "probes": 0,
             "finalist_rounds": 1,
         }
         for name, low in least.items():

@@ -11,7 +11,8 @@ class Effort:
     """Sizes of a search and of the adaptations in it.
 
     first_epochs, further_epochs    training of the supernet before the first evaluation, and before each later one
-    measured_half_width             finalists are measured until their interval is this share of the latency, up and down
+    measured_half_width             finalists are measured until their interval is this share of the latency, up and down ...
+    measured_cap_s                  ... or so many seconds have gone into each
     """
 
     initial_size: int
@@ -23,6 +24,7 @@ class Effort:
     first_epochs: float
     further_epochs: float
     measured_half_width: float
+    measured_cap_s: float
 
 
 EFFORTS: dict[EffortName, Effort] = {
@@ -35,7 +37,8 @@ EFFORTS: dict[EffortName, Effort] = {
         generations=30,
         first_epochs=6,
         further_epochs=1,
-        measured_half_width=0.02,
+        measured_half_width=0.01,
+        measured_cap_s=5.0,
     ),
     "normal": Effort(
         initial_size=40,
@@ -46,7 +49,8 @@ EFFORTS: dict[EffortName, Effort] = {
         generations=50,
         first_epochs=15,
         further_epochs=3,
-        measured_half_width=0.01,
+        measured_half_width=0.005,
+        measured_cap_s=15.0,
     ),
     # The sizes of NAT (arXiv 2005.05859) as far as they are known.
     "thorough": Effort(
@@ -58,6 +62,7 @@ EFFORTS: dict[EffortName, Effort] = {
         generations=100,
         first_epochs=50,
         further_epochs=5,
-        measured_half_width=0.01,
+        measured_half_width=0.005,
+        measured_cap_s=15.0,
     ),
 }

@@ -84,7 +84,7 @@ def run_quickstart(out: Path, *, data: str, seed: int, listener: SearchListener,
     budget = _pick_budget(run, seed, listener)
     tell(f"2/5 search: the most accurate network within {budget} on one thread, for the data set '{data}'")
     request = SearchRequest(
-        budgets=(budget,),
+        latency_budgets=(budget,),
         data=data,
         effort="quick",
         first_epochs=FIRST_EPOCHS,

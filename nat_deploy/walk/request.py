@@ -9,7 +9,7 @@ from pydantic.dataclasses import dataclass as checked
 from nat_deploy.errors import FileFormatError
 from nat_deploy.files import read_json_document, write_atomically
 
-FORMAT = 1
+FORMAT = 2
 _FILE = "request.json"
 
 
@@ -17,19 +17,22 @@ _FILE = "request.json"
 class SearchRequest:
     """A search in the user's words.
 
-    budgets          upper bounds as text: "20ms", "macs=300M"
-    device           name of the device whose latency counts
+    latency_budgets  "20ms" for every device that has none of its own, "phone=35ms"
+    budgets          other upper bounds: "macs=300M"
+    devices          names of the devices whose latencies count
     data             name of a data set, or a folder of images
     supernet         file; None is the shipped one
     resolutions      image sizes to choose from; None are those of the supernet
     effort           name of a preset
     iterations, first_epochs, further_epochs    instead of the preset's
-    profile_minutes  time for a latency table, if there is none for the device yet
+    profile_minutes  time for the latency table of each device that has none yet
     max_train        most training images to use
+    allow_power_mode the device may be put into its power mode while it measures
     """
 
-    budgets: tuple[str, ...]
-    device: str = "cpu"
+    latency_budgets: tuple[str, ...] = ()
+    budgets: tuple[str, ...] = ()
+    devices: tuple[str, ...] = ("cpu",)
     data: str = "digits"
     supernet: str | None = None
     resolutions: tuple[int, ...] | None = None
@@ -41,6 +44,7 @@ class SearchRequest:
     max_train: int | None = None
     finalists: int = 4
     seed: int = 0
+    allow_power_mode: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,16 +68,16 @@ def load_request(run: Path) -> SearchRequest:
         FileFormatError: The file is broken or of another format.
     """
     content = read_json_document(run / _FILE)
+    if isinstance(content, dict) and content.get("format", FORMAT) != FORMAT:
+        raise FileFormatError(
+            f"'{run / _FILE}' must have format {FORMAT}, but it has {str(content['format'])[:40]}; "
+            "use the version of natdeploy that wrote it, or start a new run"
+        )
     try:
-        document = _document.validate_python(content)
+        return _document.validate_python(content).request
     except ValidationError as error:
         fault = error.errors()[0]
         place = ".".join(str(part) for part in fault["loc"])
         raise FileFormatError(
             f"'{run / _FILE}' must be a request of natdeploy, but at '{place}': {fault['msg']}; start a new run"
         ) from error
-    if document.format != FORMAT:
-        raise FileFormatError(
-            f"'{run / _FILE}' must have format {FORMAT}, but it has {document.format}; use the natdeploy that wrote it"
-        )
-    return document.request

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Protocol
@@ -12,9 +12,10 @@ import numpy as np
 from nat_deploy.data import load_data
 from nat_deploy.errors import InputError
 from nat_deploy.files import write_atomically
-from nat_deploy.profiling import Device, ProfileProgress, find_device, measure_architectures
+from nat_deploy.profiling import Device, ProfileProgress, find_device
 from nat_deploy.report import space_provenance
 from nat_deploy.search import (
+    ERROR,
     LATENCY,
     Budget,
     FinalistRecord,
@@ -22,7 +23,10 @@ from nat_deploy.search import (
     SearchEvent,
     SearchResult,
     SearchSettings,
+    assign_budgets,
+    latency_objective,
     parse_budget,
+    parse_latency_budget,
     run_search,
 )
 from nat_deploy.spaces import Architecture, SearchSpace
@@ -33,9 +37,10 @@ from nat_deploy.training.evaluate import Accuracy
 from nat_deploy.training.evaluator import EvaluatorSettings, SupernetEvaluator
 from nat_deploy.walk.effort import EFFORTS, Effort
 from nat_deploy.walk.latency import LatencyModel, get_latency_model
+from nat_deploy.walk.measurer import DeviceMeasurer
 from nat_deploy.walk.request import SearchRequest, save_request
 from nat_deploy.walk.shipped import shipped_supernet
-from profilers import Measurement, Settings
+from profilers import Settings
 
 
 class SearchListener(Protocol):
@@ -55,9 +60,9 @@ class SearchAnswer:
     """What a search wrote.
 
     subnet_file     the chosen network's `subnet.json`, its weights beside it
-    chosen          its record: validation error and measured latency
+    chosen          its record: validation error, measured latencies, and predicted ones where a device cannot measure
     test            its accuracy on the test part, which no choice looked at; None where the data has none
-    latency         table and predictor that the search used
+    latency         table and predictor that the search began with, by the name of the latency objective
     """
 
     run: Path
@@ -68,7 +73,7 @@ class SearchAnswer:
     test: Accuracy | None
     result: SearchResult
     budgets: tuple[Budget, ...]
-    latency: LatencyModel
+    latency: Mapping[str, LatencyModel]
 
 
 def search_network(request: SearchRequest, run: Path, listener: SearchListener, *, resume: bool = False) -> SearchAnswer:
@@ -83,8 +88,9 @@ def search_network(request: SearchRequest, run: Path, listener: SearchListener, 
         NatDeployError: Anything else that a user can mend, as a sentence.
     """
     effort = _effort(request)
-    budgets = tuple(parse_budget(text) for text in request.budgets)
-    device = find_device(request.device)
+    devices = _devices(request)
+    asked = (*map(parse_latency_budget, request.latency_budgets), *map(parse_budget, request.budgets))
+    budgets = assign_budgets(asked, request.devices)
     supernet_file = Path(request.supernet) if request.supernet else shipped_supernet()
     pretrained, info = load_supernet(supernet_file)
     resolutions = request.resolutions or info.resolutions
@@ -94,6 +100,7 @@ def search_network(request: SearchRequest, run: Path, listener: SearchListener, 
     supernet = prepare_supernet(pretrained, data, resolutions, seed=request.seed)
     space = supernet.space
     settings = SearchSettings(
+        objectives=(ERROR, *devices, "macs", "num_params"),
         budgets=budgets,
         seed=request.seed,
         initial_size=effort.initial_size,
@@ -108,27 +115,35 @@ def search_network(request: SearchRequest, run: Path, listener: SearchListener, 
         _check_new(run)
         run.mkdir(parents=True, exist_ok=True)
     save_request(run, request)
-    latency = get_latency_model(
-        device, space, run=run, profile_minutes=request.profile_minutes, seed=request.seed, on_profile=listener.on_profile
-    )
+    latency = {
+        name: get_latency_model(
+            device, space, run=run, profile_minutes=request.profile_minutes, seed=request.seed, on_profile=listener.on_profile
+        )
+        for name, device in devices.items()
+    }
     provenance = {
         **space_provenance(space),
         "data": f"{data.name}: {len(data.train)} training and {len(data.val)} validation images",
-        "device": device.name,
-        "target": latency.table.target.key,
+        "device": ", ".join(request.devices),
+        **{f"target{name.removeprefix(LATENCY)}": model.table.target.key for name, model in latency.items()},
         "supernet": f"{supernet_file.name} (trained on {info.trained_on}), sha256 {_sha256(supernet_file)}",
         "adaptation": f"{effort.first_epochs:g} epochs first, {effort.further_epochs:g} in each iteration",
     }
     folder = _open_search(run, settings, provenance)
     evaluator = SupernetEvaluator(supernet, data, _evaluator_settings(effort), listener.on_train)
-    result = run_search(
-        space,
-        evaluator,
-        {LATENCY: latency.predictor},
-        {LATENCY: _Measurer(device=device, space=space, folder=run / "measured", half_width=effort.measured_half_width)},
-        folder,
-        listener.on_search,
-    )
+    measurers = {
+        name: DeviceMeasurer(
+            device=device,
+            space=space,
+            target=latency[name].table.target,
+            folder=run / "measured" / device.name,
+            exact=Settings(half_width=effort.measured_half_width, cap_s=effort.measured_cap_s),
+        )
+        for name, device in devices.items()
+        if device.transport != "table"
+    }
+    sources = {name: model.predictor for name, model in latency.items()}
+    result = run_search(space, evaluator, sources, measurers, folder, listener.on_search)
     for place, finalist in enumerate(result.finalists, start=1):
         _write_subnet(run / "finalists" / str(place), space, finalist, evaluator, class_names=data.class_names)
     subnet_file = _write_subnet(run, space, result.chosen, evaluator, class_names=data.class_names)
@@ -148,20 +163,16 @@ def search_network(request: SearchRequest, run: Path, listener: SearchListener, 
     )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Measurer:
-    """Measures architectures on the device; each batch of them has a folder of its own, named by what is in it."""
-
-    device: Device
-    space: SearchSpace
-    folder: Path
-    half_width: float
-
-    def __call__(self, architectures: Sequence[Architecture]) -> list[Measurement]:
-        genes = np.stack([self.space.encode(architecture) for architecture in architectures])
-        name = hashlib.sha256(genes.tobytes()).hexdigest()[:16]
-        settings = Settings(half_width=self.half_width, cap_s=10.0)
-        return measure_architectures(self.device, self.space, architectures, work_dir=self.folder / name, settings=settings)
+def _devices(request: SearchRequest) -> dict[str, Device]:
+    """The devices by the names of their latency objectives."""
+    if not request.devices or len(set(request.devices)) < len(request.devices):
+        raise InputError(
+            f"a search needs one device or several different ones, but it has {', '.join(request.devices) or 'none'}; name each once"
+        )
+    return {
+        latency_objective(name, request.devices): find_device(name, allow_power_mode=request.allow_power_mode)
+        for name in request.devices
+    }
 
 
 def _effort(request: SearchRequest) -> Effort:
@@ -222,6 +233,17 @@ def _write_subnet(
                 target=record.target,
             )
             for record in finalist.latencies
+        ),
+        *(
+            ObjectiveValue(
+                name=record.objective,
+                value=record.predicted_ms,
+                low=record.predicted_low_ms,
+                high=record.predicted_high_ms,
+                source="predicted",
+                target=record.target,
+            )
+            for record in finalist.predicted
         ),
     ]
     path = folder / "subnet.json"

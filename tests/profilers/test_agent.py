@@ -76,6 +76,14 @@ def test_measures_all_models_in_groups(tmp_path: Path) -> None:
     assert events[-1] == {"event": "done", "num_measured": 5, "num_failed": 0}
 
 
+def test_a_runtime_that_compiles_may_take_long_to_load(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    job = make_job(tmp_path, {"a": "compile"}, settings=replace(SETTINGS, stall_s=0.5))
+    with pytest.raises(RuntimeFailedError, match=r"within 0\.5 s"):
+        measure(job, tmp_path / "results.jsonl")
+    monkeypatch.setattr(LifelikeRuntime, "longest_load_s", 60.0, raising=False)
+    assert ids(measure(job, tmp_path / "results.jsonl"), "measurement") == ["a"]
+
+
 def test_a_crash_costs_only_the_culprit(tmp_path: Path) -> None:
     job = make_job(tmp_path, {"a": "steady", "bad": "crash", "c": "steady"}, reference="a")
     events = measure(job, tmp_path / "results.jsonl")

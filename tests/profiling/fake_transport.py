@@ -37,7 +37,12 @@ class FakeTransport:
         return self.seconds
 
     def facts(
-        self, runtime: str = "onnxruntime", threads: int = 1, precision: str = "fp32", batch_size: int = 1
+        self,
+        runtime: str = "onnxruntime",
+        threads: int = 1,
+        precision: str = "fp32",
+        batch_size: int = 1,
+        power_mode: str = "default",
     ) -> tuple[DeviceFacts, Target]:
         return FACTS, self.target
 

@@ -9,6 +9,7 @@ import pytest
 from nat_deploy.errors import DeviceError, InputError, MeasurementError
 from nat_deploy.predictors.latency import load_table, predictor_from_table, score, table_path
 from nat_deploy.profiling import Device, ProfileProgress, find_table, judge, measure_architectures, profile
+from nat_deploy.profiling.choose import reference_network
 from nat_deploy.profiling.graphs import write_networks
 from nat_deploy.spaces import SearchSpace, make_space
 from tests.predictors.synthetic_device import TARGET, timing
@@ -25,12 +26,15 @@ def space() -> SearchSpace:
 def test_a_profile_makes_a_good_predictor(space: SearchSpace, tmp_path: Path) -> None:
     table = profile(CPU, space, out_dir=tmp_path, num_networks=36, transport=FakeTransport())
     assert load_table(table_path(tmp_path, TARGET, space.name)) == table
-    assert len(table.networks) == 36
-    assert len(table.blocks) == 12
+    assert table.num_networks == 36
+    assert len(table.blocks) == 11
     assert len(table.overheads) == 1
     assert {space.smallest(), space.largest()} <= {entry.architecture for entry in table.networks}
+    with_reference = {entry.sitting for entry in table.networks if entry.architecture == reference_network(space)}
+    assert with_reference == set(range(table.num_sittings))
+    assert len(table.networks) == 36 + table.num_sittings - 1
     genes = space.sample(np.random.default_rng(9), 40)
-    models = write_networks(space, [space.decode(row) for row in genes], tmp_path, batch_size=1, seed=0)
+    models = write_networks(CPU, space, [space.decode(row) for row in genes], tmp_path, seed=0)
     exact = np.array([graph_ms(Path(model.path)) for model in models])
     scores = score(predictor_from_table(space, table).predict(genes), exact)
     assert scores.mape < 0.05
@@ -55,11 +59,11 @@ def test_a_killed_profile_loses_nothing(space: SearchSpace, tmp_path: Path) -> N
     dying = FakeTransport(dies_after=13)
     with pytest.raises(MeasurementError, match="device 'cpu': the device must answer"):
         profile(CPU, space, out_dir=tmp_path / "cut", num_networks=14, transport=dying)
-    assert len(load_table(table_path(tmp_path / "cut", TARGET, space.name)).networks) == 11
+    assert load_table(table_path(tmp_path / "cut", TARGET, space.name)).num_networks == 11
     after = FakeTransport()
     resumed = profile(CPU, space, out_dir=tmp_path / "cut", num_networks=14, transport=after)
     assert [entry.architecture for entry in resumed.networks] == [entry.architecture for entry in whole.networks]
-    assert len(dying.measured) + len(after.measured) == 15
+    assert len(dying.measured) + len(after.measured) == 14 + 1 + 1  # with the identity graph, and the reference once more
 
 
 def test_an_old_table_is_extended(space: SearchSpace, tmp_path: Path) -> None:
@@ -69,6 +73,7 @@ def test_an_old_table_is_extended(space: SearchSpace, tmp_path: Path) -> None:
     assert second.networks[:6] == first.networks
     assert second.num_classes == first.num_classes
     assert {entry.architecture.resolution for entry in second.networks[6:]} == {80}
+    assert second.num_networks == 8
 
 
 @pytest.mark.parametrize("limits", [{}, {"minutes": 0.0}, {"minutes": float("nan")}, {"num_networks": -1}])

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from nat_deploy.report import RunReading, read_run, space_provenance
-from nat_deploy.search import Budget, LatencySource, RunFolder, SearchSettings, run_search
+from nat_deploy.search import Budget, RefittableSource, RunFolder, SearchSettings, run_search
 
 from ..search.worlds import SPACE, SyntheticDevice, SyntheticEvaluator
 
@@ -32,12 +32,12 @@ PROVENANCE = {
 
 
 @pytest.fixture(scope="session")
-def predictors() -> Mapping[str, LatencySource]:
+def predictors() -> Mapping[str, RefittableSource]:
     return {"latency_ms": SyntheticDevice().predictor()}
 
 
 @pytest.fixture(scope="session")
-def finished(tmp_path_factory: pytest.TempPathFactory, predictors: Mapping[str, LatencySource]) -> Path:
+def finished(tmp_path_factory: pytest.TempPathFactory, predictors: Mapping[str, RefittableSource]) -> Path:
     """A finished run; do not change it."""
     path = tmp_path_factory.mktemp("finished") / "run"
     run_search(
@@ -57,7 +57,7 @@ def run_copy(finished: Path, tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def reading(finished: Path, predictors: Mapping[str, LatencySource]) -> RunReading:
+def reading(finished: Path, predictors: Mapping[str, RefittableSource]) -> RunReading:
     return read_run(finished, latency_predictors=predictors)
 
 

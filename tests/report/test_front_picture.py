@@ -6,7 +6,7 @@ import pytest
 
 from nat_deploy.errors import InputError
 from nat_deploy.report import FrontPicture, PicturePoint, RunReading, picture_of, write_front_picture
-from nat_deploy.search import LatencySource
+from nat_deploy.search import RefittableSource
 
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -16,7 +16,7 @@ def at(cost: float, accuracy: float) -> PicturePoint:
 
 
 def test_a_run_is_drawn_small_and_needs_nothing_else(
-    finished: Path, predictors: Mapping[str, LatencySource], tmp_path: Path
+    finished: Path, predictors: Mapping[str, RefittableSource], tmp_path: Path
 ) -> None:
     out = write_front_picture(finished, tmp_path / "front.svg", latency_predictors=predictors, random=[at(1.2, 40.0)])
     text = out.read_text(encoding="utf-8")

@@ -1,4 +1,5 @@
 import json
+import re
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -10,7 +11,7 @@ import pytest
 from nat_deploy.errors import FileFormatError, MissingError
 from nat_deploy.predictors.latency import predictor_from_table, save_table, table_path
 from nat_deploy.report import RunReading, provenance_table, read_run, read_space, space_provenance
-from nat_deploy.search import LatencySource, RunFolder, make_problem
+from nat_deploy.search import RefittableSource, RunFolder, make_problem, measured_sitting
 from nat_deploy.spaces import make_space
 from nat_deploy.spaces.subnet_file import SubnetFile, save_subnet
 
@@ -18,11 +19,11 @@ from ..predictors.synthetic_device import make_table
 from ..search.worlds import SPACE, SyntheticDevice
 from .conftest import PROVENANCE, SETTINGS, UPPER_MS
 
-Predictors = Mapping[str, LatencySource]
+Predictors = Mapping[str, RefittableSource]
 
 
 def test_networks_have_what_the_records_and_the_space_say(finished: Path, reading: RunReading, predictors: Predictors) -> None:
-    folder = RunFolder.resume(finished)
+    folder = RunFolder.read(finished)
     result = folder.read_result()
     assert result is not None
     assert [n.genes for n in reading.finalists] == [f.genes for f in result.finalists]
@@ -74,7 +75,7 @@ def test_front_before_the_end_is_not_dominated_by_any_network_within_the_budget(
 
 def test_without_a_table_only_measured_networks_have_a_latency_and_that_is_said(finished: Path) -> None:
     run = read_run(finished)
-    measured = {record.genes for record in RunFolder.resume(finished).measurements.read()}
+    measured = {record.genes for sitting in RunFolder.read(finished).sittings.read() for record in sitting.measurements}
     assert {n.genes for n in run.archive if n.cost("latency_ms")} == measured & {n.genes for n in run.archive}
     assert any("There is no latency table" in note for note in run.notes())
     assert run.chosen is not None
@@ -90,28 +91,64 @@ def test_the_table_of_the_run_gives_latencies_and_device(run_copy: Path) -> None
     path.parent.mkdir(parents=True)
     save_table(table, path)
     run = read_run(run_copy)
-    predicted = predictor_from_table(SPACE, table).predict(np.array([network.genes for network in run.archive]))
+    predicted = predictor_from_table(SPACE, table, statistic="median").predict(
+        np.array([network.genes for network in run.archive])
+    )
     shown = [cost.value for network in run.archive if (cost := network.cost("latency_ms")) is not None]
     assert shown == pytest.approx(list(predicted.value))
     assert any("slow_runs" in note for note in run.notes())
     assert ("Runtime", "fake 1, fp32, 1 thread, batch 1") in provenance_table(run).rows
 
 
-def test_measurements_far_from_predictions_correct_what_is_shown(run_copy: Path, predictors: Predictors) -> None:
-    journal = RunFolder.resume(run_copy).measurements
-    records = journal.read()
+def test_predictions_shown_know_what_the_run_measured(run_copy: Path, predictors: Predictors) -> None:
+    journal = RunFolder.read(run_copy).sittings
+    sittings = journal.read()
     journal.path.unlink()
-    for record in records:
-        far = {name: 2.0 * getattr(record, name) for name in ("median_ms", "low_ms", "high_ms")}
-        journal.append(replace(record, **far))
+    far = []
+    for sitting in sittings:
+        records = (
+            replace(record, **{name: 2.0 * getattr(record, name) for name in ("median_ms", "low_ms", "high_ms")})
+            for record in sitting.measurements
+        )
+        far.append(replace(sitting, measurements=tuple(records)))
+        journal.append(far[-1])
     run = read_run(run_copy, latency_predictors=predictors)
-    factor = np.median([2.0 * record.median_ms / record.predicted_ms for record in records])
-    assert any(f"multiplied by {factor:.3f}" in note for note in run.notes())
-    measured = {record.genes for record in records}
+    refitted = predictors["latency_ms"].refit([measured_sitting(sitting) for sitting in far])
+    measured = {record.genes for sitting in far for record in sitting.measurements}
     network = next(network for network in run.archive if network.genes not in measured)
     cost, plain = network.cost("latency_ms"), predictors["latency_ms"].predict(np.array([network.genes]))
     assert cost is not None
-    assert (cost.value, cost.source) == (pytest.approx(factor * plain.value[0]), "predicted")
+    assert cost.source == "predicted"
+    assert cost.value == pytest.approx(refitted.predict(np.array([network.genes])).value[0])
+    assert cost.value / plain.value[0] == pytest.approx(2, rel=0.05)
+    assert any(re.search(r"In this run latency_ms was (2\.[01]|1\.9)\d times", note) for note in run.notes())
+
+
+def test_a_network_that_was_measured_again_counts_with_its_newest_measurement(finished: Path, predictors: Predictors) -> None:
+    run = read_run(finished, latency_predictors=predictors)
+    newest = {r.genes: r for sitting in RunFolder.read(finished).sittings.read() for r in sitting.measurements}
+    for network in run.finalists:
+        cost = network.cost("latency_ms")
+        assert cost is not None
+        assert (cost.value, cost.high) == (newest[network.genes].median_ms, newest[network.genes].high_ms)
+
+
+def test_a_live_run_is_read_without_being_touched(run_copy: Path, predictors: Predictors) -> None:
+    """Half-written last lines stay, folders are not made: the search that writes them goes on."""
+    (run_copy / "finalists.json").unlink()
+    for name in ("archive.jsonl", "measurements.jsonl"):
+        with (run_copy / name).open("ab") as file:
+            file.write(b'{"genes": [1, 2')
+    shutil.rmtree(run_copy / "checkpoints")
+    before = {path: path.read_bytes() for path in run_copy.rglob("*") if path.is_file()}
+    run_copy.chmod(0o555)
+    try:
+        run = read_run(run_copy, latency_predictors=predictors)
+    finally:
+        run_copy.chmod(0o755)
+    assert len(run.iterations) == 3
+    assert {path: path.read_bytes() for path in run_copy.rglob("*") if path.is_file()} == before
+    assert not (run_copy / "checkpoints").exists()
 
 
 def test_a_broken_table_of_the_run_is_said_and_does_not_stop_the_report(run_copy: Path) -> None:

@@ -61,7 +61,7 @@ def test_rows_that_do_not_fit_the_header_are_a_mistake() -> None:
 
 
 def test_iterations_and_finalists_have_a_row_each(reading: RunReading, finished: Path) -> None:
-    records = RunFolder.resume(finished).read_iterations()
+    records = RunFolder.read(finished).read_iterations()
     rows = iterations_table(reading).rows
     assert [row[0] for row in rows] == ["0", "1", "2"]
     assert [row[6] for row in rows] == [f"{record.hypervolumes.after:.4f}" for record in records]

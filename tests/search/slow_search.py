@@ -44,9 +44,9 @@ class SlowEvaluator(SyntheticEvaluator):
         super().save(path)
 
 
-def slow_measure(architectures: Sequence[Architecture]) -> list[FakeMeasurement]:
+def slow_measure(architectures: Sequence[Architecture], *, sitting: str, exact: bool) -> list[FakeMeasurement]:
     time.sleep(0.1)
-    return SyntheticDevice(bias=0.7).measure(architectures)
+    return SyntheticDevice(bias=0.7).measure(architectures, sitting=sitting, exact=exact)
 
 
 def main(path: Path) -> None:

@@ -1,3 +1,4 @@
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -5,7 +6,7 @@ import pytest
 
 from nat_deploy.errors import BudgetError, InputError
 from nat_deploy.search import Budget, RunFolder, SearchEvent, SearchResult, SearchSettings, run_search
-from nat_deploy.search.latency_measuring import to_genes
+from nat_deploy.search.genes import to_genes
 from nat_deploy.spaces import Architecture
 
 from .worlds import SPACE, FakeMeasurement, SyntheticDevice, SyntheticEvaluator
@@ -51,7 +52,7 @@ def test_every_returned_network_meets_the_true_budget_whatever_the_predictor_say
 
 def test_without_anchors_the_finalists_alone_still_hold_the_budget(tmp_path: Path) -> None:
     device = SyntheticDevice(bias=0.6)
-    result = search(RunFolder.create(tmp_path / "run", small_settings(anchor_measurements=0), {}), device)
+    result = search(RunFolder.create(tmp_path / "run", small_settings(probes=0), {}), device)
     assert (device.true_ms(to_genes([f.genes for f in result.finalists])) <= UPPER_MS).all()
 
 
@@ -112,7 +113,7 @@ def test_impossible_budget_says_the_smallest_reachable_value_before_anything_is_
 
 def test_a_budget_that_only_the_predictor_refuses_is_tried_on_the_device(tmp_path: Path) -> None:
     device = SyntheticDevice(bias=2.0)
-    folder = RunFolder.create(tmp_path / "run", small_settings(anchor_measurements=0), {})
+    folder = RunFolder.create(tmp_path / "run", small_settings(probes=0), {})
     result = search(folder, device)
     assert (device.true_ms(to_genes([f.genes for f in result.finalists])) <= UPPER_MS).all()
 
@@ -140,22 +141,22 @@ def test_two_objectives_and_no_device_need_no_measurement(tmp_path: Path) -> Non
 def test_a_device_where_nothing_of_the_archive_fits_returns_the_smallest_or_says_so(tmp_path: Path) -> None:
     device = SyntheticDevice()
 
-    def measure_slowly(architectures: list[Architecture]) -> list[FakeMeasurement]:
+    def measure_slowly(architectures: Sequence[Architecture], *, sitting: str, exact: bool) -> list[FakeMeasurement]:
         slow = [5.0 if a != SPACE.smallest() else 1.0 for a in architectures]
         return [FakeMeasurement(ms, ms, ms) for ms in slow]
 
-    folder = RunFolder.create(tmp_path / "run", small_settings(anchor_measurements=0), {})
+    folder = RunFolder.create(tmp_path / "run", small_settings(probes=0), {})
     predictors = {"latency_ms": device.predictor()}
     result = run_search(SPACE, SyntheticEvaluator(), predictors, {"latency_ms": measure_slowly}, folder)
     assert [SPACE.decode(np.array(f.genes)) for f in result.finalists] == [SPACE.smallest()]
 
-    folder = RunFolder.create(tmp_path / "hopeless", small_settings(anchor_measurements=0), {})
+    folder = RunFolder.create(tmp_path / "hopeless", small_settings(probes=0), {})
     with pytest.raises(BudgetError, match="smallest reachable value is 9 "):
         run_search(
             SPACE,
             SyntheticEvaluator(),
             predictors,
-            {"latency_ms": lambda architectures: [FakeMeasurement(9.0, 9.0, 9.0) for _ in architectures]},
+            {"latency_ms": lambda architectures, *, sitting, exact: [FakeMeasurement(9.0, 9.0, 9.0) for _ in architectures]},
             folder,
         )
 
@@ -167,7 +168,15 @@ def test_events_count_up(tmp_path: Path) -> None:
     run_search(
         SPACE, SyntheticEvaluator(), {"latency_ms": device.predictor()}, {"latency_ms": device.measure}, folder, events.append
     )
-    assert {e.step for e in events} == {"check budgets", "fit surrogate", "evolve", "adapt", "evaluate", "measure finalists"}
+    assert {e.step for e in events} == {
+        "check budgets",
+        "fit surrogate",
+        "evolve",
+        "adapt",
+        "evaluate",
+        "measure",
+        "measure finalists",
+    }
     assert all(0 <= e.done <= e.total for e in events)
     evaluated = [e.done for e in events if e.step == "evaluate" and e.iteration == 1]
     assert evaluated == sorted(evaluated)

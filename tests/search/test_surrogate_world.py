@@ -6,7 +6,7 @@ import pytest
 from benchmarks.accuracy_surrogates import read_accuracies
 from nat_deploy.predictors.accuracy import fit_surrogate
 from nat_deploy.search import RunFolder, SearchSettings, hypervolume, make_problem, run_search
-from nat_deploy.search.latency_measuring import to_genes
+from nat_deploy.search.genes import to_genes
 from nat_deploy.spaces import Architecture, make_space
 
 from .worlds import SyntheticEvaluator

@@ -2,13 +2,13 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from nat_deploy.predictors.latency.prediction import Prediction
+from nat_deploy.predictors.latency import MeasuredSitting, Prediction
 from nat_deploy.search import ArchitectureDistribution
 from nat_deploy.spaces import Architecture, Genes, SearchSpace, make_space
 
@@ -59,19 +59,27 @@ class FakeMeasurement:
 
 @dataclass
 class SyntheticDevice:
-    """True latency grows with MACs and layers; the predictor's answers are `bias` times the truth, with an error of its own for each network."""
+    """True latency grows with MACs and layers; the predictor's answers are `bias` times the truth, with an error of its own for each network.
+
+    num_measured    networks measured so far, the same one again counts again
+    sittings        names of the sittings that were asked for, in order
+    """
 
     bias: float = 1.0
     space: SearchSpace = field(default_factory=lambda: SPACE)
+    slowness: float = 1.0
     num_measured: int = 0
+    sittings: list[str] = field(default_factory=list)
 
     def true_ms(self, genes: Genes) -> NDArray[np.float64]:
-        return 0.5 + self.space.count(genes).macs / 1e7 + 0.05 * (genes[:, 2:] > 0).sum(axis=1)
+        return self.slowness * (0.5 + self.space.count(genes).macs / 1e7 + 0.05 * (genes[:, 2:] > 0).sum(axis=1))
 
-    def measure(self, architectures: Sequence[Architecture]) -> list[FakeMeasurement]:
+    def measure(self, architectures: Sequence[Architecture], *, sitting: str, exact: bool) -> list[FakeMeasurement]:
         self.num_measured += len(architectures)
+        self.sittings.append(sitting)
         true = self.true_ms(np.stack([self.space.encode(architecture) for architecture in architectures]))
-        return [FakeMeasurement(float(ms), float(0.99 * ms), float(1.01 * ms)) for ms in true]
+        half_width = 0.01 if exact else 0.02
+        return [FakeMeasurement(float(ms), float((1 - half_width) * ms), float((1 + half_width) * ms)) for ms in true]
 
     def predictor(self) -> "BiasedPredictor":
         return BiasedPredictor(self)
@@ -79,10 +87,19 @@ class SyntheticDevice:
 
 @dataclass(frozen=True)
 class BiasedPredictor:
+    """Knows the law of the device, but not its bias; each sitting tells that."""
+
     device: SyntheticDevice
     target: FakeTarget = FakeTarget()
+    factor: float = 1.0
 
     def predict(self, genes: Genes) -> Prediction:
         own = 1 + 0.05 * np.sin(genes @ np.arange(1, genes.shape[1] + 1) ** 2)
-        value = self.device.true_ms(genes) * self.device.bias * own
+        value = self.device.true_ms(genes) * self.device.bias * own * self.factor
         return Prediction(value=value, low=0.95 * value, high=1.05 * value)
+
+    def refit(self, sittings: Sequence[MeasuredSitting]) -> "BiasedPredictor":
+        if not sittings:
+            return self
+        ratios = [sitting.value_ms / replace(self, factor=1.0).predict(sitting.genes).value for sitting in sittings]
+        return replace(self, factor=float(np.median(np.concatenate(ratios))))

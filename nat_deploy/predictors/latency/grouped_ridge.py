@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import cho_solve, cholesky, solve_triangular
 from scipy.optimize import minimize
+from threadpoolctl import threadpool_limits
 
 from nat_deploy.predictors.latency.prediction import FloatArray
 
@@ -26,6 +27,8 @@ _SCALE_PRIOR, _NOISE_PRIOR = 3.0, 1.0
 _OUTLIER = 2.5  # leave-one-out errors beyond so many standard deviations are outliers
 _WILD, _LEAST_SPREAD = 5.0, 0.05  # targets beyond so many robust standard deviations are doubted from the start
 _ROBUST_PASSES = 8
+_COMMON_NOISE = 0.5  # correlation of what is not explained of two measurements of the same thing
+_MOST_ROWS = 300  # strengths are learned from so many rows, since learning them takes their cube; the weights from all
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,7 +39,7 @@ class GroupedRidge:
     factor          shape `(p, p)` at most; `factor @ factor.T` is the posterior covariance of the weights
     noise           standard deviation of the noise of each kind of row
     targets         shape `(n,)`: what was fitted
-    loo_residuals   shape `(n,)`: target minus what the other rows predict
+    loo_residuals   shape `(n,)`: target minus what the rows of other things predict
     loo_std         shape `(n,)`: standard deviation of these, without the doubt cast on outliers
     """
 
@@ -48,8 +51,15 @@ class GroupedRidge:
     loo_std: FloatArray
 
 
+# The matrices are small: a second thread gains nothing, and where other work holds the cores its waiting takes ten times as long.
+@threadpool_limits.wrap(limits=1, user_api="blas")  # type: ignore[untyped-decorator]
 def fit_grouped_ridge(
-    features: Sequence[FloatArray], targets: FloatArray, *, kinds: NDArray[np.int64], known_noise: FloatArray
+    features: Sequence[FloatArray],
+    targets: FloatArray,
+    *,
+    kinds: NDArray[np.int64],
+    known_noise: FloatArray,
+    together: NDArray[np.int64] | None = None,
 ) -> GroupedRidge:
     """Fit `targets = sum of features[g] @ weights[g] + noise`.
 
@@ -58,21 +68,26 @@ def fit_grouped_ridge(
         targets: Shape `(n,)`, of the order of 1.
         kinds: Shape `(n,)`: which noise level a row has, counted from 0; every level is learned.
         known_noise: Shape `(n,)`: standard deviation of each row's own measurement, added to the learned level.
+        together: Shape `(n,)`: rows with the same number are measurements of the same thing; they are left out together, and
+            half of the variance that is learned as noise is common to them. By default every row is its own.
     """
     scales = [_scales(group) for group in features]
-    scaled = [group * scale for group, scale in zip(features, scales, strict=True)]
-    kernels = [group @ group.T for group in scaled]
+    kernels = [(group * scale) @ (group * scale).T for group, scale in zip(features, scales, strict=True)]
+    together = np.arange(len(targets)) if together is None else together
+    alike = np.where(together[:, None] == together, _COMMON_NOISE, 0.0)
+    np.fill_diagonal(alike, 1.0)
+    kernels += [alike * np.outer(kinds == kind, kinds == kind) for kind in range(int(kinds.max()) + 1)]
+    start = np.array([_FIRST_GROUP_LOG_SCALE, *[_OTHER_LOG_SCALE] * (len(features) - 1), *[_LOG_NOISE] * (int(kinds.max()) + 1)])
+    some = np.sort(np.random.default_rng(0).permutation(len(targets))[:_MOST_ROWS])
+    some_kernels = [kernel[np.ix_(some, some)] for kernel in kernels]
     doubt = _first_doubt(targets, kinds)
-    start = np.array([_FIRST_GROUP_LOG_SCALE, *[_OTHER_LOG_SCALE] * (len(kernels) - 1), *[_LOG_NOISE] * (int(kinds.max()) + 1)])
     logs = start
     for _ in range(_ROBUST_PASSES):
-        logs = _most_likely(logs, start, kernels, targets, kinds, known_noise, doubt)
-        noise = np.exp(logs[len(kernels) :])
-        variance = noise[kinds] ** 2 + known_noise**2
-        lower, alpha = _solve(logs, kernels, targets, variance + doubt)
-        precision = np.diag(cho_solve((lower, True), np.eye(len(targets))))
-        residuals = alpha / precision
-        loo_std = np.sqrt(np.maximum(1 / precision - doubt, variance))
+        logs = _most_likely(logs, start, some_kernels, targets[some], (known_noise**2 + doubt)[some], len(features))
+        lower, alpha = _solve(logs, kernels, targets, known_noise**2 + doubt)
+        residuals, loo_variance = _left_out(lower, alpha, together)
+        variance = np.exp(2 * logs[len(features) :])[kinds] + known_noise**2
+        loo_std = np.sqrt(np.maximum(loo_variance - doubt, variance))
         doubted = np.maximum(0, residuals**2 - (_OUTLIER * loo_std) ** 2)
         if np.allclose(doubted, doubt, rtol=0.2, atol=1e-5):
             break
@@ -82,11 +97,25 @@ def fit_grouped_ridge(
     return GroupedRidge(
         weights=prior * (half.T @ alpha),
         factor=_posterior_factor(half, lower, prior),
-        noise=noise,
+        noise=np.exp(logs[len(features) :]),
         targets=targets,
         loo_residuals=residuals,
         loo_std=loo_std,
     )
+
+
+def _left_out(lower: FloatArray, alpha: FloatArray, together: NDArray[np.int64]) -> tuple[FloatArray, FloatArray]:
+    """What is left of each target when it and its like are predicted from all others, and the variance of that; each `(n,)`."""
+    precision = cho_solve((lower, True), np.eye(len(alpha)))
+    variance = 1 / np.diag(precision)
+    residuals = alpha * variance
+    numbers, counts = np.unique(together, return_counts=True)
+    for number in numbers[counts > 1]:
+        rows = np.flatnonzero(together == number)
+        covariance = np.linalg.inv(precision[np.ix_(rows, rows)])
+        residuals[rows] = covariance @ alpha[rows]
+        variance[rows] = np.diag(covariance)
+    return residuals, variance
 
 
 def _first_doubt(targets: FloatArray, kinds: NDArray[np.int64]) -> FloatArray:
@@ -111,7 +140,7 @@ def _solve(
     logs: FloatArray, kernels: list[FloatArray], targets: FloatArray, variance: FloatArray
 ) -> tuple[FloatArray, FloatArray]:
     covariance = np.diag(variance + 1e-12)
-    for log, kernel in zip(logs, kernels, strict=False):
+    for log, kernel in zip(logs, kernels, strict=True):
         covariance += np.exp(2 * log) * kernel
     lower = cholesky(covariance, lower=True)
     return lower, cho_solve((lower, True), targets)
@@ -122,25 +151,22 @@ def _most_likely(
     centre: FloatArray,
     kernels: list[FloatArray],
     targets: FloatArray,
-    kinds: NDArray[np.int64],
-    known_noise: FloatArray,
-    doubt: FloatArray,
+    variance: FloatArray,
+    num_groups: int,
 ) -> FloatArray:
-    """Log scales of the groups and log noise levels that make the data most likely."""
-    widths = np.array([_SCALE_PRIOR] * len(kernels) + [_NOISE_PRIOR] * (len(logs) - len(kernels)))
-    of_kind = [kinds == kind for kind in range(len(logs) - len(kernels))]
+    """Log scales of the groups and, after them, log noise levels that make the data most likely."""
+    num_levels = len(kernels) - num_groups
+    widths = np.array([_SCALE_PRIOR] * num_groups + [_NOISE_PRIOR] * num_levels)
 
     def loss(logs: FloatArray) -> tuple[float, FloatArray]:
-        noise = np.exp(2 * logs[len(kernels) :])
-        lower, alpha = _solve(logs, kernels, targets, noise[kinds] + known_noise**2 + doubt)
+        lower, alpha = _solve(logs, kernels, targets, variance)
         slope = cho_solve((lower, True), np.eye(len(targets))) - np.outer(alpha, alpha)
-        gradient = [np.exp(2 * log) * np.vdot(slope, kernel) for log, kernel in zip(logs, kernels, strict=False)]
-        gradient += [level * np.diag(slope)[rows].sum() for level, rows in zip(noise, of_kind, strict=True)]
+        gradient = np.array([np.exp(2 * log) * np.vdot(slope, kernel) for log, kernel in zip(logs, kernels, strict=True)])
         strayed = (logs - centre) / widths
         value = 0.5 * targets @ alpha + np.log(np.diag(lower)).sum() + 0.5 * strayed @ strayed
-        return float(value), np.array(gradient) + strayed / widths
+        return float(value), gradient + strayed / widths
 
-    bounds = [_LOG_SCALE_BOUNDS] * len(kernels) + [_LOG_NOISE_BOUNDS] * len(of_kind)
+    bounds = [_LOG_SCALE_BOUNDS] * num_groups + [_LOG_NOISE_BOUNDS] * num_levels
     return np.asarray(minimize(loss, logs, jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": 60, "ftol": 1e-7}).x)
 
 
