@@ -14,7 +14,7 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
-from profilers.device_facts import CpuTimes, control_group_folders, hottest_c, read_mhz, read_number, temperature_files
+from profilers.device_facts import CpuTimes, control_group_folders, hottest_c, read_mhz, read_number, read_text, temperature_files
 from profilers.errors import JobError
 from profilers.measurement_warning import MeasurementWarning
 from profilers.strict_json import checked_object
@@ -102,8 +102,7 @@ class CpuSampler:
     def _num_throttled(self) -> float | None:
         if self._firmware is not None:
             # Bits 0 to 3 are the state of now: low voltage, capped clock, throttled, soft limit of temperature.
-            flags = self._firmware.read_text(encoding="ascii", errors="replace").strip()
-            self._num_firmware += flags[-1:] not in ("", "0")
+            self._num_firmware += (read_text(self._firmware) or "0")[-1] != "0"
         counts = [read_number(path) for path in self._throttle_counts]
         return _sum([*counts, None if self._firmware is None else float(self._num_firmware)])
 
@@ -228,10 +227,7 @@ def _sum(values: Iterable[float | None]) -> float | None:
 
 def _paused_ms(path: Path) -> float | None:
     """Read the `cpu.stat` of a control group: `throttled_usec` in version 2, `throttled_time` in ns in version 1."""
-    try:
-        words = path.read_text(encoding="ascii", errors="replace").split()
-    except OSError:
-        return None
+    words = (read_text(path) or "").split()
     values = dict(zip(words[::2], words[1::2]))
     for name, unit_ms in (("throttled_usec", 1e-3), ("throttled_time", 1e-6)):
         if values.get(name, "").isdigit():

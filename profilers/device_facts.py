@@ -99,7 +99,7 @@ class CpuTimes:
     @staticmethod
     def read(root: Path = Path("/")) -> CpuTimes | None:
         """Read the counters, or return None where there are none (only Linux has them)."""
-        words = (_read(root / "proc/stat") or "").split("\n", 1)[0].split()
+        words = (read_text(root / "proc/stat") or "").split("\n", 1)[0].split()
         if len(words) < 9 or words[0] != "cpu":
             return None
         ticks = [int(word) for word in words[1:9]]  # the guest columns that follow are counted in user already
@@ -128,7 +128,7 @@ def read_facts(runtime: str | None = None, runtime_version: str | None = None, *
         cpu_model=_cpu_model(root),
         machine=platform.machine(),
         num_cores=os.cpu_count() or 1,
-        governor=_read(cpu / "cpufreq/scaling_governor"),
+        governor=read_text(cpu / "cpufreq/scaling_governor"),
         turbo=_turbo(root),
         cpu_mhz=read_mhz(root, [cpu]),
         load_average=_load_average(root),
@@ -180,7 +180,8 @@ def warnings_of(facts: DeviceFacts, *, share_paused: float | None = None) -> tup
     return tuple(found)
 
 
-def _read(path: Path) -> str | None:
+def read_text(path: Path) -> str | None:
+    """Text of a file of the system without the space around it; None where it is missing, secret or empty."""
     try:
         return path.read_text(encoding="utf-8", errors="replace").replace("\0", "").strip() or None
     except OSError:
@@ -189,7 +190,7 @@ def _read(path: Path) -> str | None:
 
 def read_number(path: Path) -> float | None:
     """The number that a file begins with, or None."""
-    return _number(_read(path))
+    return _number(read_text(path))
 
 
 def _number(text: str | None) -> float | None:
@@ -207,11 +208,11 @@ def _colon_value(text: str | None, *names: str) -> str | None:
 
 
 def _board(root: Path) -> str | None:
-    return _read(root / "proc/device-tree/model") or _read(root / "sys/firmware/devicetree/base/model")
+    return read_text(root / "proc/device-tree/model") or read_text(root / "sys/firmware/devicetree/base/model")
 
 
 def _cpu_model(root: Path) -> str:
-    text = _read(root / "proc/cpuinfo")
+    text = read_text(root / "proc/cpuinfo")
     return _colon_value(text, "model name", "Model", "Hardware", "cpu model") or platform.processor() or "unknown cpu"
 
 
@@ -230,10 +231,10 @@ def read_mhz(root: Path, cpu_folders: Sequence[Path]) -> float | None:
 
 
 def _turbo(root: Path) -> bool | None:
-    no_turbo = _read(root / "sys/devices/system/cpu/intel_pstate/no_turbo")
+    no_turbo = read_text(root / "sys/devices/system/cpu/intel_pstate/no_turbo")
     if no_turbo is not None:
         return no_turbo == "0"
-    boost = _read(root / "sys/devices/system/cpu/cpufreq/boost")
+    boost = read_text(root / "sys/devices/system/cpu/cpufreq/boost")
     return None if boost is None else boost == "1"
 
 
@@ -254,11 +255,11 @@ def _l4t(root: Path) -> str | None:
 
 
 def _load_average(root: Path) -> float | None:
-    return _number(_read(root / "proc/loadavg"))
+    return _number(read_text(root / "proc/loadavg"))
 
 
 def _free_ram_mb(root: Path) -> float | None:
-    kilobytes = _number(_colon_value(_read(root / "proc/meminfo"), "MemAvailable"))
+    kilobytes = _number(_colon_value(read_text(root / "proc/meminfo"), "MemAvailable"))
     return None if kilobytes is None else kilobytes / 1024
 
 
@@ -282,7 +283,7 @@ def _cpu_quota_cores(root: Path) -> float | None:
 def control_group_folders(root: Path) -> list[Path]:
     """Folders of the control groups that share out CPU time, from that of this process up to the root."""
     folders: list[Path] = []
-    for line in (_read(root / "proc/self/cgroup") or "").splitlines():
+    for line in (read_text(root / "proc/self/cgroup") or "").splitlines():
         _, _, controllers_and_path = line.partition(":")
         controllers, _, group = controllers_and_path.partition(":")
         if controllers == "":
@@ -297,10 +298,10 @@ def control_group_folders(root: Path) -> list[Path]:
 
 
 def _quota_v2(folder: Path) -> float | None:
-    words = (_read(folder / "cpu.max") or "max").split()
+    words = (read_text(folder / "cpu.max") or "max").split()
     return None if words[0] == "max" or len(words) != 2 else float(words[0]) / float(words[1])
 
 
 def _quota_v1(folder: Path) -> float | None:
-    quota, period = _number(_read(folder / "cpu.cfs_quota_us")), _number(_read(folder / "cpu.cfs_period_us"))
+    quota, period = _number(read_text(folder / "cpu.cfs_quota_us")), _number(read_text(folder / "cpu.cfs_period_us"))
     return quota / period if quota is not None and period and quota > 0 else None
