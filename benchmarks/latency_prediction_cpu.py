@@ -5,12 +5,16 @@
 
 Prints the share within +-5 % and +-10 %, MAPE, rank correlations and interval coverage, beside baselines fitted on the same
 networks (MACs alone, depth alone, plain ridge) and beside the repeatability of the measurements themselves, which no predictor
-can beat. A rerun with the same --out goes on from what is there.
+can beat. The same is printed for the table as it was after a tenth of its sittings: after the first minute of ten. A rerun with
+the same --out goes on from what is there; with --seconds 0 nothing is profiled, and what is there is scored.
 """
 
 import argparse
+import math
 import tempfile
 import time
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,15 +22,19 @@ import numpy as np
 from nat_deploy.predictors.latency import (
     BASELINES,
     STATISTICS,
+    LatencyTable,
     Scores,
+    Statistic,
     fit_baseline,
+    load_table,
     make_card,
     measured_index,
     predictor_from_table,
     score,
 )
 from nat_deploy.profiling import find_device, measure_architectures, profile
-from nat_deploy.spaces import make_space
+from nat_deploy.spaces import Architecture, SearchSpace, make_space
+from profilers.measurement import Measurement
 from profilers.settings import Settings
 
 _SITTING = 12
@@ -38,7 +46,6 @@ def main() -> None:
     parser.add_argument("--resolutions", type=int, nargs=2, default=(160, 256))
     parser.add_argument("--seconds", type=float, default=60.0)
     parser.add_argument("--unseen", type=int, default=40)
-    parser.add_argument("--every-nth-blocks", type=int, default=4)
     parser.add_argument("--preset", default="fast", help="settings of the labels of the unseen networks")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=None)
@@ -49,14 +56,10 @@ def main() -> None:
     device = find_device("cpu")
 
     started = time.perf_counter()
-    table = profile(
-        device,
-        space,
-        out_dir=out / "tables",
-        minutes=arguments.seconds / 60,
-        every_nth_blocks=arguments.every_nth_blocks,
-        seed=arguments.seed,
-    )
+    if arguments.seconds:
+        table = profile(device, space, out_dir=out / "tables", minutes=arguments.seconds / 60, seed=arguments.seed)
+    else:
+        table = load_table(next((out / "tables").glob(f"*/{space.name}.json")))
     print(f"profiled in {time.perf_counter() - started:.0f} s", *make_card(space, table).lines(), sep="\n")
 
     known = {entry.architecture for entry in table.networks}
@@ -78,20 +81,42 @@ def main() -> None:
         ]
         for sitting in range(2)
     ]
+    for part in (_first_sittings(table, math.ceil(table.num_sittings / 10)), table):
+        for statistic in STATISTICS:
+            _score(space, part, unseen, sittings, statistic)
+
+
+def _first_sittings(table: LatencyTable, count: int) -> LatencyTable:
+    return replace(
+        table,
+        networks=tuple(entry for entry in table.networks if entry.sitting < count),
+        blocks=tuple(entry for entry in table.blocks if entry.sitting < count),
+    )
+
+
+def _score(
+    space: SearchSpace,
+    table: LatencyTable,
+    unseen: Sequence[Architecture],
+    sittings: Sequence[Sequence[Measurement]],
+    statistic: Statistic,
+) -> None:
     genes = np.array([space.encode(arch) for arch in unseen])
     index = measured_index(space, table)
+    own_genes = np.array([index.space.encode(arch) for arch in unseen])
     fitted = np.array([index.space.encode(entry.architecture) for entry in table.networks])
-    for statistic in STATISTICS:
-        labels = np.array([[getattr(m, f"{statistic}_ms") for m in sitting] for sitting in sittings])
-        measured = labels.mean(axis=0)
-        print(f"\n{len(unseen)} unseen networks, {statistic}, {measured.min():.2f} to {measured.max():.2f} ms")
-        print(f"{'':24}{'+-5 %':>8}{'+-10 %':>8}{'MAPE':>8}{'tau':>7}{'rho':>7}{'in 95 %':>9}")
-        _show("natdeploy", score(predictor_from_table(space, table, statistic=statistic).predict(genes), measured))
-        latency_ms = np.array([entry.timing.value_ms(statistic) for entry in table.networks])
-        for name in reversed(BASELINES):
-            baseline = fit_baseline(name, index, fitted, latency_ms)
-            _show(name, score(baseline.predict(np.array([index.space.encode(arch) for arch in unseen])), measured))
-        _show("same net, two sittings", score(labels[0], labels[1]))
+    labels = np.array([[getattr(m, f"{statistic}_ms") for m in sitting] for sitting in sittings])
+    measured = labels.mean(axis=0)
+    print(
+        f"\nafter {table.num_sittings} sittings, {table.num_networks} networks and {len(table.blocks)} blocks: "
+        f"{len(unseen)} unseen networks, {statistic}, {measured.min():.2f} to {measured.max():.2f} ms"
+    )
+    print(f"{'':24}{'+-5 %':>8}{'+-10 %':>8}{'MAPE':>8}{'tau':>7}{'rho':>7}{'in 95 %':>9}")
+    _show("natdeploy", score(predictor_from_table(space, table, statistic=statistic).predict(genes), measured))
+    latency_ms = np.array([entry.timing.value_ms(statistic) for entry in table.networks])
+    for name in reversed(BASELINES):
+        _show(name, score(fit_baseline(name, index, fitted, latency_ms).predict(own_genes), measured))
+    _show("same net, two sittings", score(labels[0], labels[1]))
 
 
 def _show(name: str, scores: Scores) -> None:

@@ -10,6 +10,9 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from profilers.comparison import Comparison as Comparison
+    from profilers.comparison import compare as compare
+    from profilers.comparison import levels_ms as levels_ms
     from profilers.device_facts import DeviceFacts as DeviceFacts
     from profilers.errors import DeviceBusyError as DeviceBusyError
     from profilers.errors import JobError as JobError
@@ -32,6 +35,9 @@ if TYPE_CHECKING:
     from profilers.transports import open_transport as open_transport
 
 _HOMES = {
+    "Comparison": "comparison",
+    "compare": "comparison",
+    "levels_ms": "comparison",
     "DeviceFacts": "device_facts",
     "DeviceBusyError": "errors",
     "JobError": "errors",

@@ -3,7 +3,7 @@
 Events are dicts with a key "event":
     waiting      message                      another profiler holds the device
     started      target, num_models, num_finished
-    progress     id, stage                    "load", "warm_up" or "round"
+    progress     id, stage                    "load", "warm_up", "round" or "wait"
     measurement  measurement, resumed         resumed: it was in the results file before
     failed       id, error, message
     heartbeat    seconds                      nothing else happened for a while
@@ -12,7 +12,6 @@ Events are dicts with a key "event":
 
 from __future__ import annotations
 
-import os
 import queue
 import subprocess
 import sys
@@ -25,14 +24,15 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-from profilers.device_facts import read_facts
 from profilers.device_lock import device_lock
 from profilers.errors import ModelFileError, ProfilerError, RuntimeFailedError, WorkerDiedError, error_named
 from profilers.job import Job, ModelFile
 from profilers.measurement import Measurement
+from profilers.package import package_environment
+from profilers.power_mode import hold_power_mode
 from profilers.results import Failure, ResultsWriter, read_results
 from profilers.runtimes import open_runtime
-from profilers.runtimes.base import file_sha256
+from profilers.runtimes.base import LoadsSlowly, facts_for, file_sha256, timing_mode_of
 from profilers.strict_json import dumps, loads
 from profilers.target import Target
 
@@ -51,6 +51,7 @@ def measure_job(
     emit: Emit,
     *,
     wait_s: float = 600.0,
+    allow_power_mode: bool = False,
     runtime_named: Callable[[str], Runtime] = open_runtime,
     worker_command: Sequence[str] = WORKER_COMMAND,
 ) -> None:
@@ -63,23 +64,30 @@ def measure_job(
         results_path: Made if it is not there.
         emit: Takes the events.
         wait_s: How long to wait for another profiler on this device.
+        allow_power_mode: The device may be put into the power mode of the job; it is put back afterwards.
         runtime_named: Opens the runtime; tests bring their own.
         worker_command: Starts a worker; tests bring their own.
 
     Raises:
         RuntimeNotInstalledError: The runtime is not on this device.
         DeviceBusyError: Another profiler did not finish in time.
-        JobError: The results file cannot be read or continued.
+        JobError: The results file cannot be read or continued, or the device is not in the power mode of the job.
         RuntimeFailedError: Not one model could be measured.
     """
     runtime = runtime_named(job.runtime)
     runtime.check_available()
-    device = read_facts().device
-    target = job.target_on(device, runtime.version())
-    with device_lock(device, wait_s=wait_s, on_wait=lambda message: emit({"event": "waiting", "message": message})):
+    device = facts_for(runtime).device
+
+    def tell_of_waiting(message: str) -> None:
+        emit({"event": "waiting", "message": message})
+
+    lock = device_lock(device, wait_s=wait_s, on_wait=tell_of_waiting)
+    with lock, hold_power_mode(job.power_mode, allow_change=allow_power_mode) as power_mode:
+        target = job.target_on(device, runtime.version(), power_mode, timing_mode_of(runtime))
         results = read_results(results_path)
         with ResultsWriter(results_path, results) as writer:
-            run = _Run(job, target, writer, emit, tuple(worker_command))
+            longest_load_s = runtime.longest_load_s if isinstance(runtime, LoadsSlowly) else 0.0
+            run = _Run(job, target, writer, emit, tuple(worker_command), longest_load_s)
             run.measure_all(results.measurements)
     emit({"event": "done", "num_measured": len(run.measured), "num_failed": len(run.failed)})
     if not run.measured:
@@ -96,12 +104,13 @@ class _Run:
     writer: ResultsWriter
     emit: Emit
     worker_command: tuple[str, ...]
+    longest_load_s: float  # of a runtime that compiles models
     measured: set[str] = field(default_factory=set)
     failed: dict[str, str] = field(default_factory=dict)  # id -> message
 
     def measure_all(self, finished: Sequence[Measurement]) -> None:
         models = list(self._with_sha256())
-        known = {_key(row): row for row in finished}
+        known = {row.key: row for row in finished}
         resumed = [(model, known.get(self._key_of(model))) for model in models]
         todo = [model for model, row in resumed if row is None]
         self.emit(
@@ -158,8 +167,10 @@ class _Run:
         """Start a worker and yield its events, and heartbeats between them.
 
         Raises:
-            WorkerDiedError: The worker ended early, or reported nothing for `settings.stall_s`.
+            WorkerDiedError: The worker ended early, or reported nothing for `settings.stall_s`, or for longer than a model
+                takes to load.
         """
+        limit_s = part.settings.stall_s
         with _Worker(self.worker_command, part, ids) as worker:
             last_event = last_sign = time.monotonic()
             while True:
@@ -167,10 +178,9 @@ class _Run:
                     line = worker.lines.get(timeout=1.0)
                 except queue.Empty:
                     now = time.monotonic()
-                    if now - last_event > part.settings.stall_s:
+                    if now - last_event > limit_s:
                         raise WorkerDiedError(
-                            f"a worker must report within {part.settings.stall_s:g} s, but it hung while it "
-                            f"measured "
+                            f"a worker must report within {limit_s:g} s, but it hung while it measured "
                             f"{worker.described}; raise settings.stall_s or leave the model out."
                         ) from None
                     if now - last_sign >= HEARTBEAT_S:
@@ -183,6 +193,8 @@ class _Run:
                 event = loads(line, "an event of the worker")
                 if event["event"] == "end":
                     return
+                is_loading = event.get("stage") == "load"
+                limit_s = max(part.settings.stall_s, self.longest_load_s if is_loading else 0.0)
                 yield event
 
     def _fail(self, model: ModelFile, error: ProfilerError) -> None:
@@ -192,27 +204,29 @@ class _Run:
 
     def _with_sha256(self) -> Iterator[ModelFile]:
         for model in self.job.models:
-            path = Path(model.path).resolve()
             try:
-                sha256 = file_sha256(path)
-                if model.sha256 not in (None, sha256):
-                    raise ModelFileError(
-                        f"model {model.id!r} must have the SHA-256 {model.sha256}, but {str(path)!r} has "
-                        f"{sha256}; "
-                        "copy the file again."
-                    )
+                yield checked_model(model)
             except ModelFileError as error:
                 self.failed[model.id] = str(error)
                 self.writer.append(Failure(model.id, None, self.target.key, str(error)))
-                continue
-            yield replace(model, path=path, sha256=sha256)
 
     def _key_of(self, model: ModelFile) -> tuple[object, ...]:
         return (model.id, model.sha256, self.target, self.job.settings, self.job.affinity)
 
 
-def _key(row: Measurement) -> tuple[object, ...]:
-    return (row.id, row.model_sha256, row.target, row.settings, row.affinity)
+def checked_model(model: ModelFile) -> ModelFile:
+    """Return the model with its full path and its SHA-256.
+
+    Raises:
+        ModelFileError: There is no such file, or its bytes are not those of the job.
+    """
+    path = Path(model.path).resolve()
+    sha256 = file_sha256(path)
+    if model.sha256 not in (None, sha256):
+        raise ModelFileError(
+            f"model {model.id!r} must have the SHA-256 {model.sha256}, but {str(path)!r} has {sha256}; copy the file again."
+        )
+    return replace(model, path=path, sha256=sha256)
 
 
 class _Worker:
@@ -276,11 +290,3 @@ def _read_lines(stream: IO[str], lines: queue.Queue[str | None]) -> None:
             break  # torn by a crash
         lines.put(line)
     lines.put(None)
-
-
-def package_environment() -> dict[str, str]:
-    """Environment for child processes: they find this package where this process found it."""
-    folder = str(Path(__file__).resolve().parent.parent)
-    paths = [folder, *filter(None, [os.environ.get("PYTHONPATH")])]
-    # Maths libraries of numpy would start threads that only wait, beside those of the runtime.
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "OPENBLAS_NUM_THREADS": "1"}

@@ -9,11 +9,13 @@ from __future__ import annotations
 import os
 import platform
 import re
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from profilers.measurement_warning import MeasurementWarning
+from profilers.power_mode import DEFAULT, active_power_mode
 from profilers.strict_json import OPTIONAL, checked_object
 from profilers.target import slug
 
@@ -34,7 +36,12 @@ _FIELDS = {
     "python": (str,),
     "runtime": (str, OPTIONAL),
     "runtime_version": (str, OPTIONAL),
+    "power_mode": (str, OPTIONAL),
+    "clocks_locked": (bool, OPTIONAL),
+    "l4t": (str, OPTIONAL),
+    "accelerator": (str, OPTIONAL),
 }
+_NEW = ("power_mode", "clocks_locked", "l4t", "accelerator")  # recordings from before lack them
 
 
 @dataclass(frozen=True)
@@ -57,11 +64,20 @@ class DeviceFacts:
     python: str
     runtime: str | None
     runtime_version: str | None
+    power_mode: str | None = None  # of a Jetson, number and name: "2-15w"
+    clocks_locked: bool | None = None  # every clock that can move has one value left, as after `jetson_clocks`
+    l4t: str | None = None  # release of the software of a Jetson: "36.4.3"
+    accelerator: str | None = None  # what the runtime computes on, where it is not part of the board: "NVIDIA H200"
 
     @property
     def device(self) -> str:
-        """Name of the device in a target: the board, else the CPU and its number of cores."""
-        return slug(self.board or f"{self.cpu_model} {self.num_cores}c")
+        """Name of the device in a target: the board, else the accelerator, else the CPU and its number of cores."""
+        return slug(self.board or self.accelerator or f"{self.cpu_model} {self.num_cores}c")
+
+    @property
+    def target_power_mode(self) -> str:
+        """Name of the power mode in a target."""
+        return self.power_mode or DEFAULT
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -69,7 +85,7 @@ class DeviceFacts:
     @staticmethod
     def from_json(document: object) -> DeviceFacts:
         """Raises: JobError when a key is unknown, missing or mistyped."""
-        return DeviceFacts(**checked_object(document, _FIELDS, "facts"))
+        return DeviceFacts(**checked_object(document, _FIELDS, "facts", may_lack=_NEW))
 
 
 @dataclass(frozen=True)
@@ -78,15 +94,17 @@ class CpuTimes:
 
     total: int
     steal: int
+    busy: int = 0  # by processes and the kernel
 
     @staticmethod
     def read(root: Path = Path("/")) -> CpuTimes | None:
         """Read the counters, or return None where there are none (only Linux has them)."""
-        words = (_read(root / "proc/stat") or "").split("\n", 1)[0].split()
+        words = (read_text(root / "proc/stat") or "").split("\n", 1)[0].split()
         if len(words) < 9 or words[0] != "cpu":
             return None
         ticks = [int(word) for word in words[1:9]]  # the guest columns that follow are counted in user already
-        return CpuTimes(total=sum(ticks), steal=ticks[7])
+        user, nice, system, _idle, _iowait, irq, softirq, steal = ticks
+        return CpuTimes(total=sum(ticks), steal=steal, busy=user + nice + system + irq + softirq)
 
 
 def steal_share(before: CpuTimes | None, after: CpuTimes | None) -> float | None:
@@ -104,29 +122,37 @@ def read_facts(runtime: str | None = None, runtime_version: str | None = None, *
         runtime_version: Its version.
         root: Where `/proc` and `/sys` are; another folder in tests.
     """
-    cpufreq = root / "sys/devices/system/cpu/cpu0/cpufreq"
+    cpu = root / "sys/devices/system/cpu/cpu0"
     return DeviceFacts(
         board=_board(root),
         cpu_model=_cpu_model(root),
         machine=platform.machine(),
         num_cores=os.cpu_count() or 1,
-        governor=_read(cpufreq / "scaling_governor"),
+        governor=read_text(cpu / "cpufreq/scaling_governor"),
         turbo=_turbo(root),
-        cpu_mhz=_cpu_mhz(root, cpufreq),
+        cpu_mhz=read_mhz(root, [cpu]),
         load_average=_load_average(root),
         cpu_quota_cores=_cpu_quota_cores(root),
         steal_share=None,
         free_ram_mb=_free_ram_mb(root),
-        temperature_c=_temperature_c(root),
+        temperature_c=hottest_c(map(read_number, temperature_files(root))),
         kernel=f"{platform.system()} {platform.release()}",
         python=platform.python_version(),
         runtime=runtime,
         runtime_version=runtime_version,
+        power_mode=active_power_mode(),
+        clocks_locked=_clocks_locked(root),
+        l4t=_l4t(root),
     )
 
 
-def warnings_of(facts: DeviceFacts) -> tuple[MeasurementWarning, ...]:
-    """Return what in these facts makes latencies doubtful."""
+def warnings_of(facts: DeviceFacts, *, share_paused: float | None = None) -> tuple[MeasurementWarning, ...]:
+    """Return what in these facts makes latencies doubtful.
+
+    Args:
+        facts: Of the device.
+        share_paused: Share of the time that a CPU quota held the process back, where it is known: a quota that never did is none.
+    """
     found = []
     if facts.governor not in (None, "performance"):
         found.append(
@@ -135,12 +161,13 @@ def warnings_of(facts: DeviceFacts) -> tuple[MeasurementWarning, ...]:
                 f"the CPU governor is {facts.governor!r}, so the clock may move; 'performance' gives steadier times",
             )
         )
-    if facts.cpu_quota_cores is not None and facts.cpu_quota_cores < facts.num_cores:
+    if facts.cpu_quota_cores is not None and facts.cpu_quota_cores < facts.num_cores and share_paused != 0:
+        how_long = "" if share_paused is None else f" {share_paused:.1%} of the time"
         found.append(
             MeasurementWarning(
                 "cgroup_quota",
                 f"the container may use {facts.cpu_quota_cores:g} of {facts.num_cores} cores, "
-                "which pauses runs; measure without a CPU quota",
+                f"which pauses runs{how_long}; measure without a CPU quota",
             )
         )
     if facts.steal_share is not None and facts.steal_share > 0.01:
@@ -153,11 +180,17 @@ def warnings_of(facts: DeviceFacts) -> tuple[MeasurementWarning, ...]:
     return tuple(found)
 
 
-def _read(path: Path) -> str | None:
+def read_text(path: Path) -> str | None:
+    """Text of a file of the system without the space around it; None where it is missing, secret or empty."""
     try:
         return path.read_text(encoding="utf-8", errors="replace").replace("\0", "").strip() or None
     except OSError:
         return None
+
+
+def read_number(path: Path) -> float | None:
+    """The number that a file begins with, or None."""
+    return _number(read_text(path))
 
 
 def _number(text: str | None) -> float | None:
@@ -175,67 +208,100 @@ def _colon_value(text: str | None, *names: str) -> str | None:
 
 
 def _board(root: Path) -> str | None:
-    return _read(root / "proc/device-tree/model") or _read(root / "sys/firmware/devicetree/base/model")
+    return read_text(root / "proc/device-tree/model") or read_text(root / "sys/firmware/devicetree/base/model")
 
 
 def _cpu_model(root: Path) -> str:
-    text = _read(root / "proc/cpuinfo")
+    text = read_text(root / "proc/cpuinfo")
     return _colon_value(text, "model name", "Model", "Hardware", "cpu model") or platform.processor() or "unknown cpu"
 
 
-def _cpu_mhz(root: Path, cpufreq: Path) -> float | None:
-    khz = _number(_read(cpufreq / "scaling_cur_freq"))
+def read_mhz(root: Path, cpu_folders: Sequence[Path]) -> float | None:
+    """Clock of the fastest of these CPUs in MHz, of the first CPU of all where the single ones do not tell."""
+    readings = [read_number(folder / "cpufreq/scaling_cur_freq") for folder in cpu_folders]
+    khz = max((value for value in readings if value is not None), default=None)
     if khz is not None:
         return khz / 1000
-    return _number(_colon_value(_read(root / "proc/cpuinfo"), "cpu MHz"))
+    try:
+        with (root / "proc/cpuinfo").open(encoding="utf-8", errors="replace") as file:
+            text = file.read(4096)  # on large servers the whole file takes long to make
+    except OSError:
+        return None
+    return _number(_colon_value(text, "cpu MHz"))
 
 
 def _turbo(root: Path) -> bool | None:
-    no_turbo = _read(root / "sys/devices/system/cpu/intel_pstate/no_turbo")
+    no_turbo = read_text(root / "sys/devices/system/cpu/intel_pstate/no_turbo")
     if no_turbo is not None:
         return no_turbo == "0"
-    boost = _read(root / "sys/devices/system/cpu/cpufreq/boost")
+    boost = read_text(root / "sys/devices/system/cpu/cpufreq/boost")
     return None if boost is None else boost == "1"
 
 
+def _clocks_locked(root: Path) -> bool | None:
+    """Whether the lowest allowed frequency is the highest, of every CPU and of the GPU of a Jetson."""
+    limits = [(_read(place / "scaling_min_freq"), _read(place / "scaling_max_freq"))
+              for place in root.glob("sys/devices/system/cpu/cpu[0-9]*/cpufreq")]  # fmt: skip
+    limits += [(_read(place / "min_freq"), _read(place / "max_freq"))
+               for place in root.glob("sys/class/devfreq/*") if re.search(r"gpu|gv11b|ga10b|gp10b|gm20b", place.name)]  # fmt: skip
+    known = [(low, high) for low, high in limits if low is not None and high is not None]
+    return all(low == high for low, high in known) if known else None
+
+
+def _l4t(root: Path) -> str | None:
+    """Read `# R36 (release), REVISION: 4.3, ...`."""
+    match = re.search(r"R(\d+).*?REVISION:\s*([\d.]+)", _read(root / "etc/nv_tegra_release") or "")
+    return f"{match.group(1)}.{match.group(2)}" if match else None
+
+
 def _load_average(root: Path) -> float | None:
-    return _number(_read(root / "proc/loadavg"))
+    return _number(read_text(root / "proc/loadavg"))
 
 
 def _free_ram_mb(root: Path) -> float | None:
-    kilobytes = _number(_colon_value(_read(root / "proc/meminfo"), "MemAvailable"))
+    kilobytes = _number(_colon_value(read_text(root / "proc/meminfo"), "MemAvailable"))
     return None if kilobytes is None else kilobytes / 1024
 
 
-def _temperature_c(root: Path) -> float | None:
-    zones = sorted((root / "sys/class/thermal").glob("thermal_zone*/temp"))
-    readings = [value for value in (_number(_read(zone)) for zone in zones) if value is not None]
+def temperature_files(root: Path) -> list[Path]:
+    """Files that hold temperatures in thousandths of a degree Celsius."""
+    return sorted((root / "sys/class/thermal").glob("thermal_zone*/temp"))
+
+
+def hottest_c(values: Iterable[float | None]) -> float | None:
+    """Highest of these readings, given in thousandths of a degree; None if there is none."""
     # Zones that are switched off report 0 or large negative numbers.
-    return max((value / 1000 for value in readings if value > 0), default=None)
+    return max((value / 1000 for value in values if value is not None and value > 0), default=None)
 
 
 def _cpu_quota_cores(root: Path) -> float | None:
     """Smallest CPU quota on the way from this process's control group up to the root."""
-    quotas = []
-    for line in (_read(root / "proc/self/cgroup") or "").splitlines():
-        _, _, controllers_and_path = line.partition(":")
-        controllers, _, group = controllers_and_path.partition(":")
-        if controllers == "":
-            base, read = root / "sys/fs/cgroup", _quota_v2
-        elif "cpu" in controllers.split(","):
-            base, read = root / "sys/fs/cgroup/cpu", _quota_v1
-        else:
-            continue
-        folder = base / group.lstrip("/")
-        quotas += [read(place) for place in (folder, *folder.parents) if base == place or base in place.parents]
+    quotas = [read(folder) for folder in control_group_folders(root) for read in (_quota_v2, _quota_v1)]
     return min((quota for quota in quotas if quota is not None), default=None)
 
 
+def control_group_folders(root: Path) -> list[Path]:
+    """Folders of the control groups that share out CPU time, from that of this process up to the root."""
+    folders: list[Path] = []
+    for line in (read_text(root / "proc/self/cgroup") or "").splitlines():
+        _, _, controllers_and_path = line.partition(":")
+        controllers, _, group = controllers_and_path.partition(":")
+        if controllers == "":
+            base = root / "sys/fs/cgroup"
+        elif "cpu" in controllers.split(","):
+            base = root / "sys/fs/cgroup/cpu"
+        else:
+            continue
+        folder = base / group.lstrip("/")
+        folders += [place for place in (folder, *folder.parents) if base == place or base in place.parents]
+    return folders
+
+
 def _quota_v2(folder: Path) -> float | None:
-    words = (_read(folder / "cpu.max") or "max").split()
+    words = (read_text(folder / "cpu.max") or "max").split()
     return None if words[0] == "max" or len(words) != 2 else float(words[0]) / float(words[1])
 
 
 def _quota_v1(folder: Path) -> float | None:
-    quota, period = _number(_read(folder / "cpu.cfs_quota_us")), _number(_read(folder / "cpu.cfs_period_us"))
+    quota, period = _number(read_text(folder / "cpu.cfs_quota_us")), _number(read_text(folder / "cpu.cfs_period_us"))
     return quota / period if quota is not None and period and quota > 0 else None

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from profilers.errors import JobError
+from profilers.power_mode import DEFAULT
 from profilers.settings import Settings
 from profilers.strict_json import OPTIONAL, check_format, checked_object, dumps, loads
-from profilers.target import Target, check_count, check_precision
+from profilers.target import Target, check_count, check_precision, slug
 
 FORMAT = 1
 _HEX = frozenset("0123456789abcdef")
@@ -22,10 +23,12 @@ _FIELDS = {
     "affinity": (list, OPTIONAL),
     "precision": (str,),
     "batch_size": (int,),
+    "power_mode": (str,),
     "settings": (dict,),
     "reference": (str, OPTIONAL),
     "seed": (int,),
     "group_size": (int,),
+    "together": (bool,),
 }
 _REQUIRED = ("format", "runtime", "models")
 
@@ -66,9 +69,11 @@ class Job:
         affinity: CPU ids the measuring process is bound to, one or more for each thread; None leaves it free.
         precision: What the graphs compute in; kept in the target, nothing is converted.
         batch_size: Fills dynamic batch dimensions.
+        power_mode: In which the device must be: number, name or both ("2-15w"); "default" takes it as it is.
         reference: Id of the model that is timed again and again to see whether the device changed speed.
         seed: Of the inputs and of the order of rounds.
         group_size: Models that are loaded and interleaved in one process.
+        together: Models of a group take rounds until the last one is done, so that any two compare round by round.
     """
 
     runtime: str
@@ -77,15 +82,19 @@ class Job:
     affinity: tuple[int, ...] | None = None
     precision: str = "fp32"
     batch_size: int = 1
+    power_mode: str = DEFAULT
     settings: Settings = field(default_factory=Settings)
     reference: str | None = None
     seed: int = 0
     group_size: int = 12
+    together: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "models", tuple(self.models))
         if not isinstance(self.runtime, str) or not self.runtime:
             raise JobError(f"job.runtime must name a runtime, but {self.runtime!r} came; try 'onnxruntime'.")
+        if not isinstance(self.power_mode, str) or not slug(self.power_mode):
+            raise JobError(f"job.power_mode must name a power mode, but {self.power_mode!r} came; try 'default'.")
         ids = [model.id for model in self.models]
         if not ids:
             raise JobError("a job must hold at least one model, but it is empty; add one.")
@@ -102,11 +111,20 @@ class Job:
         if self.affinity is not None:
             object.__setattr__(self, "affinity", _checked_affinity(self.affinity, self.threads))
 
-    def target_on(self, device: str, runtime_version: str) -> Target:
-        """Return the target of this job on a device."""
-        # A replay names its recording after the colon; the target is the same for every recording.
+    def target_on(self, device: str, runtime_version: str, power_mode: str = DEFAULT, timing_mode: str = "default") -> Target:
+        """Return the target of this job on a device that is in a power mode, with a runtime that times in a mode."""
+        # After the colon a replay names its recording and TensorRT its timing mode, which the target has apart.
         name = self.runtime.split(":", 1)[0]
-        return Target(device, name, runtime_version, self.precision, threads=self.threads, batch_size=self.batch_size)
+        return Target(
+            device,
+            name,
+            runtime_version,
+            self.precision,
+            threads=self.threads,
+            power_mode=power_mode,
+            batch_size=self.batch_size,
+            timing_mode=timing_mode,
+        )
 
     def with_models(self, models: Sequence[ModelFile], *, reference: str | None = None) -> Job:
         """Return the same job for other models."""
@@ -121,10 +139,12 @@ class Job:
             "affinity": None if self.affinity is None else list(self.affinity),
             "precision": self.precision,
             "batch_size": self.batch_size,
+            "power_mode": self.power_mode,
             "settings": self.settings.to_json(),
             "reference": self.reference,
             "seed": self.seed,
             "group_size": self.group_size,
+            "together": self.together,
         }
 
     @staticmethod

@@ -16,11 +16,14 @@ from profilers.errors import JobError
 from profilers.job import is_sha256
 from profilers.measurement_warning import MeasurementWarning
 from profilers.settings import Settings
-from profilers.statistics import median_interval, percentile_or_none, round_quantiles, slow_share
+from profilers.sitting import Sitting
+from profilers.statistics import SEQUENTIAL_CONFIDENCE, median_interval, percentile_or_none, round_quantiles, slow_share
 from profilers.strict_json import OPTIONAL, check_format, checked_object
 from profilers.target import Target, check_count
 
-FORMAT = 1
+FORMAT = 2
+# Format 1 knew no sittings, and its intervals were made without regard to when measuring stops.
+_CONFIDENCES = {1: 0.95, 2: SEQUENTIAL_CONFIDENCE}
 _FIELDS = {
     "format": (int,),
     "id": (str,),
@@ -37,6 +40,7 @@ _FIELDS = {
     "warnings": (list,),
     "facts": (dict,),
     "summary": (dict,),
+    "sitting": (dict, OPTIONAL),
 }
 _SUMMARY = ("median_ms", "low_ms", "high_ms", "p25_ms", "p25_low_ms", "p25_high_ms")
 
@@ -50,8 +54,9 @@ class Measurement:
     quantile moves less. On a busy machine the ratio of two interleaved models spread by 2.0 % with p25,
     5.3 % with the median and 25 % with the mean. `converged` speaks of the interval of p25.
 
-    A figure is the median over rounds of the figure of each round; an interval holds the true value in
-    about 95 of 100 measurements.
+    A figure is the median over rounds of the figure of each round; an interval holds, in about 95 of 100
+    measurements, what the device takes in the state it was in meanwhile. Whether it was in one state is told
+    by the warnings; models of one sitting compare better than their intervals say (`profilers.comparison`).
     """
 
     id: str
@@ -66,6 +71,7 @@ class Measurement:
     converged: bool
     warnings: tuple[MeasurementWarning, ...]
     facts: DeviceFacts  # at the start; `steal_share` is that of the whole sitting
+    sitting: Sitting | None = None  # None in records of earlier versions
 
     def __post_init__(self) -> None:
         if not self.id or not is_sha256(self.model_sha256):
@@ -83,6 +89,16 @@ class Measurement:
                 f"measurement {self.id!r} must have num_warmup and load_ms of at least 0, but "
                 f"{self.num_warmup!r} and {self.load_ms!r} came; measure again."
             )
+        if self.sitting is not None and len(self.sitting.passes) != len(self.rounds):
+            raise JobError(
+                f"the sitting of measurement {self.id!r} must tell of {len(self.rounds)} rounds, but it tells of "
+                f"{len(self.sitting.passes)}; measure again."
+            )
+
+    @property
+    def key(self) -> tuple[object, ...]:
+        """A model with this key is not measured again."""
+        return (self.id, self.model_sha256, self.target, self.settings, self.affinity)
 
     @property
     def num_runs(self) -> int:
@@ -143,9 +159,15 @@ class Measurement:
     def _quantile_ms(self, quantile: float) -> float:
         return float(np.median(round_quantiles(self.rounds, quantile))) / 1e6
 
-    def _interval_ms(self, quantile: float) -> tuple[float, float]:
-        low, high = median_interval(round_quantiles(self.rounds, quantile))
+    def _interval_ms(self, quantile: float, confidence: float = SEQUENTIAL_CONFIDENCE) -> tuple[float, float]:
+        low, high = median_interval(round_quantiles(self.rounds, quantile), confidence)
         return low / 1e6, high / 1e6
+
+    def _summary(self, confidence: float = SEQUENTIAL_CONFIDENCE) -> dict[str, float]:
+        low_ms, high_ms = self._interval_ms(0.5, confidence)
+        p25_low_ms, p25_high_ms = self._interval_ms(0.25, confidence)
+        values = (self.median_ms, low_ms, high_ms, self.p25_ms, p25_low_ms, p25_high_ms)
+        return dict(zip(_SUMMARY, values))
 
     def to_json(self) -> dict[str, Any]:
         """Samples are base64 of zlib of the differences between neighbours, 64-bit little-endian.
@@ -167,14 +189,17 @@ class Measurement:
             "converged": self.converged,
             "warnings": [warning.to_json() for warning in self.warnings],
             "facts": self.facts.to_json(),
-            "summary": {name: getattr(self, name) for name in _SUMMARY},
+            "summary": self._summary(),
+            "sitting": None if self.sitting is None else self.sitting.to_json(),
         }
 
     @staticmethod
     def from_json(document: object) -> Measurement:
         """Raises: JobError when a key is unknown, missing or mistyped, or values contradict one another."""
-        values = checked_object(document, _FIELDS, "measurement")
-        check_format(values.pop("format"), FORMAT, "measurement")
+        values = checked_object(document, _FIELDS, "measurement", may_lack=("sitting",))
+        format = values.pop("format")
+        if format not in _CONFIDENCES:
+            check_format(format, FORMAT, "measurement")
         summary = checked_object(values.pop("summary"), dict.fromkeys(_SUMMARY, (float,)), "summary")
         values["rounds"] = _unpack(values.pop("samples"), values.pop("round_lengths"))
         values["target"] = Target.from_json(values["target"])
@@ -182,9 +207,10 @@ class Measurement:
         values["affinity"] = None if values["affinity"] is None else tuple(values["affinity"])
         values["warnings"] = tuple(MeasurementWarning.from_json(warning) for warning in values["warnings"])
         values["facts"] = DeviceFacts.from_json(values["facts"])
+        values["sitting"] = None if values.get("sitting") is None else Sitting.from_json(values["sitting"])
         measurement = Measurement(**values)
-        for name, stored in summary.items():
-            computed = getattr(measurement, name)
+        for name, computed in measurement._summary(_CONFIDENCES[format]).items():
+            stored = summary[name]
             if abs(computed - stored) > 1e-6 * computed:
                 raise JobError(
                     f"the summary of measurement {measurement.id!r} must follow from its samples, but "

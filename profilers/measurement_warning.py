@@ -10,12 +10,17 @@ from profilers.strict_json import checked_object
 
 KINDS = (
     "slow_runs",  # too many runs far above the median: the host is busy
+    "uneven_rounds",  # too many rounds far from the others: the device has more than one speed
     "unconverged",  # the time cap came before the interval was narrow enough
     "unsettled_warm_up",  # run times still moved when warm-up ended
     "steal_time",  # the hypervisor gave the CPU to someone else
     "cgroup_quota",  # a CPU quota makes times bimodal
     "reference_moved",  # the fixed reference model changed speed during the sitting
     "governor",  # the clock is free to move
+    "clock_varied",  # it did
+    "throttled",  # the device slowed itself down
+    "temperature",  # it is hot, or grew hot
+    "load",  # other processes were busy
     "timer_resolution",  # the model is so fast that several runs are timed together
 )
 

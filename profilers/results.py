@@ -78,6 +78,7 @@ class ResultsWriter:
 
     def __init__(self, path: Path, results: Results) -> None:
         """Open for appending after the rows of `results`, which were read from the same file."""
+        self._path = str(path)
         try:
             self._descriptor = os.open(str(path), os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o644)
         except OSError as error:
@@ -86,18 +87,29 @@ class ResultsWriter:
         os.lseek(self._descriptor, 0, os.SEEK_END)
 
     def append(self, row: Measurement | Failure) -> None:
-        kind = "measurement" if isinstance(row, Measurement) else "failed"
-        document = row.to_json()
-        line = dumps({kind: document, "sha256": _checksum(document)}).encode("utf-8") + b"\n"
-        while line:
-            line = line[os.write(self._descriptor, line) :]
-        os.fsync(self._descriptor)
+        """Raises: JobError when the row cannot be kept: the disk is full or fails."""
+        line = results_line(row)
+        try:
+            while line:
+                line = line[os.write(self._descriptor, line) :]
+            os.fsync(self._descriptor)
+        except OSError as error:
+            raise JobError(
+                f"the results file must take every row, but {self._path!r} did not ({error}); free some space and run again."
+            ) from error
 
     def __enter__(self) -> ResultsWriter:  # noqa: PYI034 - typing.Self came after Python 3.8
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         os.close(self._descriptor)
+
+
+def results_line(row: Measurement | Failure) -> bytes:
+    """The line of a row, with its line break."""
+    kind = "measurement" if isinstance(row, Measurement) else "failed"
+    document = row.to_json()
+    return dumps({kind: document, "sha256": _checksum(document)}).encode("utf-8") + b"\n"
 
 
 def _read_row(line: bytes, what: str) -> Measurement | Failure:

@@ -23,12 +23,12 @@ class Settings:
     half_width: float = 0.01  # a model is done when its 95 % interval is +- this share of the estimate
     round_ms: float = 30.0  # a round lasts at least so long ...
     min_runs: int = 10  # ... and holds at least so many runs
-    min_rounds: int = 5
+    min_rounds: int = 6
     cap_s: float = 15.0  # time in rounds of one model, after which it is reported as unconverged
     warm_up_ms: float = 200.0
     warm_up_cap_s: float = 10.0
     rewarm_runs: int = 2  # untimed runs at the start of a round: caches hold the model before
-    reference_every: int = 10  # the reference model is timed after so many passes, and before a model is done
+    reference_every: int = 10  # the reference model is timed after so many rounds, and before a model is done
     stall_s: float = 120.0  # a worker that reports nothing for so long is killed
 
     def __post_init__(self) -> None:

@@ -19,6 +19,7 @@ _FIELDS = {
     "threads": (int,),
     "power_mode": (str,),
     "batch_size": (int,),
+    "timing_mode": (str,),
 }
 
 
@@ -33,9 +34,10 @@ class Target:
     threads: int
     power_mode: str = "default"
     batch_size: int = 1
+    timing_mode: str = "default"  # how a run is made and what of it is timed, of runtimes that have a choice: "gpu/graph/..."
 
     def __post_init__(self) -> None:
-        for name in ("device", "runtime", "runtime_version", "power_mode"):
+        for name in ("device", "runtime", "runtime_version", "power_mode", "timing_mode"):
             if not slug(getattr(self, name)):
                 raise JobError(f"target.{name} must hold letters or digits, but {getattr(self, name)!r} came; name it.")
         check_precision(self.precision)
@@ -49,6 +51,8 @@ class Target:
         parts += [self.precision, f"t{self.threads}"]
         if self.power_mode != "default":
             parts.append(slug(self.power_mode))
+        if self.timing_mode != "default":
+            parts.append(slug(self.timing_mode))
         return ".".join([*parts, f"b{self.batch_size}"])
 
     def to_json(self) -> dict[str, Any]:
@@ -57,7 +61,7 @@ class Target:
     @staticmethod
     def from_json(document: object) -> Target:
         """Raises: JobError when a key is unknown, missing or mistyped, or a value is not allowed."""
-        return Target(**checked_object(document, _FIELDS, "target"))
+        return Target(**checked_object(document, _FIELDS, "target", may_lack=("timing_mode",)))
 
 
 def slug(text: str, *, keep: str = "") -> str:

@@ -13,18 +13,22 @@ import os
 import sys
 import threading
 import time
+import uuid
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from random import Random
 from typing import TYPE_CHECKING, Any
 
-from profilers.device_facts import CpuTimes, read_facts, steal_share, warnings_of
+from profilers.conditions import ConditionRecorder, condition_warnings, sampler_of, share_paused
+from profilers.device_facts import CpuTimes, steal_share, warnings_of
 from profilers.errors import JobError, ProfilerError
 from profilers.job import Job
 from profilers.measurement import Measurement
 from profilers.protocol import Timing, measure_sitting
 from profilers.runtimes import open_runtime
+from profilers.runtimes.base import facts_for, timing_mode_of
+from profilers.sitting import Sitting
 from profilers.strict_json import checked_object, dumps, loads
 
 if TYPE_CHECKING:
@@ -73,8 +77,8 @@ def measure_group(job: Job, ids: Sequence[str], runtime: Runtime, emit: Emit) ->
         RuntimeNotInstalledError: The runtime is not on this device.
     """
     _bind(job.affinity)
-    facts = read_facts(runtime.name, runtime.version())
-    target = job.target_on(facts.device, runtime.version())
+    facts = facts_for(runtime)
+    target = job.target_on(facts.device, runtime.version(), facts.target_power_mode, timing_mode_of(runtime))
     sha256 = {model.id: model.sha256 for model in job.models}
     load_ms: dict[str, float] = {}
 
@@ -102,9 +106,12 @@ def measure_group(job: Job, ids: Sequence[str], runtime: Runtime, emit: Emit) ->
             load_ms[model.id] = (time.perf_counter_ns() - started) / 1e6
             sessions[model.id] = stack.enter_context(session)
         before = CpuTimes.read()
+        sitting_id = uuid.uuid4().hex
+        recorder = ConditionRecorder(sampler_of(runtime))
 
         def finished(timing: Timing) -> None:
             stolen = replace(facts, steal_share=steal_share(before, CpuTimes.read()))
+            conditions = recorder.samples()
             measurement = Measurement(
                 id=timing.id,
                 model_sha256=sha256[timing.id] or "",
@@ -116,8 +123,19 @@ def measure_group(job: Job, ids: Sequence[str], runtime: Runtime, emit: Emit) ->
                 num_warmup=timing.num_warmup,
                 load_ms=load_ms[timing.id],
                 converged=timing.converged,
-                warnings=(*timing.warnings, *warnings_of(stolen)),
+                warnings=(
+                    *timing.warnings,
+                    *warnings_of(stolen, share_paused=share_paused(conditions)),
+                    *condition_warnings(conditions, facts.num_cores),
+                ),
                 facts=stolen,
+                sitting=Sitting(
+                    id=sitting_id,
+                    passes=timing.passes,
+                    starts_ms=tuple(start_ns // 1_000_000 for start_ns in timing.starts_ns),
+                    reference_ms=timing.reference_ms,
+                    conditions=conditions,
+                ),
             )
             emit({"event": "measurement", "measurement": measurement.to_json()})
 
@@ -127,6 +145,8 @@ def measure_group(job: Job, ids: Sequence[str], runtime: Runtime, emit: Emit) ->
             clock=runtime.clock,
             rng=Random(job.seed),
             reference=sessions.get(job.reference) if job.reference is not None else None,
+            together=job.together,
+            observe=recorder.observe,
             on_timing=finished,
             on_failed=failed,
             on_progress=_Progress(emit),
@@ -134,7 +154,7 @@ def measure_group(job: Job, ids: Sequence[str], runtime: Runtime, emit: Emit) ->
 
 
 class _Progress:
-    """Reports every load and warm-up, and now and then a round."""
+    """Reports every load and warm-up, and now and then a round or a wait."""
 
     def __init__(self, emit: Emit) -> None:
         self._emit = emit
@@ -142,7 +162,7 @@ class _Progress:
 
     def __call__(self, id: str, stage: str) -> None:
         now = time.monotonic()
-        if stage == "round" and now - self._last_s < _ROUND_EVENTS_EVERY_S:
+        if stage in ("round", "wait") and now - self._last_s < _ROUND_EVENTS_EVERY_S:
             return
         self._last_s = now
         self._emit({"event": "progress", "id": id, "stage": stage})

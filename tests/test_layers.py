@@ -21,14 +21,15 @@ NEXT_ROOMS = {
     "profiling": ("predictors",),
     "training": ("supernets", "data"),
     "transfer": ("training", "predictors"),
+    "tables": ("profiling",),
     "search": ("training", "profiling"),
     "export": ("training", "profiling"),
     "report": ("search", "export"),  # it explains their run folders and exports through their own readers
-    "walk": ("report", "export", "search", "transfer"),
+    "walk": ("report", "export", "search", "transfer", "tables"),
     "cli": ("walk",),
 }
 FOR_ALL = {"errors", "files"}
-MAY_PROFILE = {"predictors", "profiling", "export", "search", "report", "walk", "cli"}
+MAY_PROFILE = {"predictors", "profiling", "tables", "export", "search", "report", "walk", "cli"}
 MAY_TORCH = {"supernets", "training", "transfer", "export", "data"}
 TORCH = {"torch", "torchvision"}
 

@@ -1,5 +1,6 @@
 """Options that several commands share, and how their values are read."""
 
+import re
 from pathlib import Path
 from typing import Annotated
 
@@ -9,6 +10,9 @@ from nat_deploy.errors import InputError
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
 DeviceName = Annotated[str, typer.Option("--device", help="Device: cpu, gpu, or a name in devices.toml.")]
+AllowPowerMode = Annotated[
+    bool, typer.Option("--allow-power-mode", help="Put a Jetson into the power mode of its description, and back.")
+]
 Subnet = Annotated[Path, typer.Argument(help="A subnet.json, or a file that NAT or Once-for-all published.")]
 
 
@@ -34,3 +38,17 @@ def parse_resolutions(text: str | None) -> tuple[int, ...] | None:
             f"resolutions must be image sizes of 32 to 1024 pixels, but they are '{text}'; write 32-64, 128-256:4 or 32,48,64"
         )
     return sizes
+
+
+def parse_until(text: str | None) -> float | None:
+    """Read "mape=2%", the mean error at which profiling may stop, as a share.
+
+    Raises:
+        InputError: It is not of that form.
+    """
+    if text is None:
+        return None
+    found = re.fullmatch(r"\s*mape\s*=\s*(\d+(?:\.\d*)?|\.\d+)\s*%\s*", text)
+    if found is None or not float(found[1]) > 0:
+        raise InputError(f"--until must be a mean error above 0 %, but it is '{text}'; write for example mape=2%")
+    return float(found[1]) / 100

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 if TYPE_CHECKING:
-    from nat_deploy.profiling import ProfileProgress
+    from nat_deploy.profiling import Limit, ProfileProgress
     from nat_deploy.search import SearchEvent
 
 
@@ -40,15 +40,15 @@ class ProgressBar:
         self._progress = progress
         self._plain = plain
         self._tasks: dict[str, TaskID] = {}
-        self._iteration = 0
+        self.profile_ended_by: Limit | None = None
         self._adaptations = 0
 
-    def update(self, step: str, done: int, total: int) -> None:
+    def update(self, step: str, done: int, total: int, note: str = "") -> None:
         if step not in self._tasks:
             self._tasks[step] = self._progress.add_task(step, total=total)
             if self._plain:
                 tell(f"{step} ...")
-        self._progress.update(self._tasks[step], completed=done, total=total)
+        self._progress.update(self._tasks[step], completed=done, total=total, description=f"{step}, {note}" if note else step)
 
     # What a search tells (`nat_deploy.walk.SearchListener`).
 
@@ -56,7 +56,9 @@ class ProgressBar:
         self.update("reading images", done, total)
 
     def on_profile(self, progress: "ProfileProgress") -> None:
-        self.update("measuring the device (% of time)", round(100 * progress.share), 100)
+        self.profile_ended_by = progress.ended_by
+        error = "" if progress.mape is None else f", error {100 * progress.mape:.1f} %"
+        self.update("measuring the device", round(100 * progress.share), 100, f"{progress.num_networks} networks{error}")
 
     def on_train(self, done: int, total: int) -> None:
         if done == 1:

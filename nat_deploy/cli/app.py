@@ -15,6 +15,7 @@ from nat_deploy.cli import (
     quickstart,
     report,
     search,
+    table,
 )
 from nat_deploy.errors import NatDeployError
 from profilers.errors import ProfilerError
@@ -31,6 +32,7 @@ app = typer.Typer(
 app.command()(quickstart.quickstart)
 app.add_typer(devices.app, name="devices")
 app.command()(profile.profile)
+app.add_typer(table.app, name="table")
 app.command()(describe.describe)
 app.command("import-weights")(import_weights.import_weights)
 app.command()(search.search)

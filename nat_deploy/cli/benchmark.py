@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from nat_deploy.cli._options import DeviceName, Json
+from nat_deploy.cli._options import AllowPowerMode, DeviceName, Json
 
 
 class Exactness(StrEnum):
@@ -19,6 +19,7 @@ def benchmark(
     file: Annotated[Path, typer.Argument(help="ONNX file.")],
     device: DeviceName = "cpu",
     exactness: Annotated[Exactness, typer.Option(help="Interval of 2 %, 1 % or 0.5 % up and down.")] = Exactness.default,
+    allow_power_mode: AllowPowerMode = False,
     json: Json = False,
 ) -> None:
     """Measure an ONNX file on a device: latency with interval, percentiles, throughput; the prediction beside it."""
@@ -31,7 +32,7 @@ def benchmark(
     settings = Settings.preset(exactness.value)
     with progress_bar() as progress:
         progress.update("measuring", 0, 1)
-        result = benchmark_file(file, device, settings=settings)
+        result = benchmark_file(file, device, settings=settings, allow_power_mode=allow_power_mode)
         progress.update("measuring", 1, 1)
     measured = result.measurement
     percentiles = {f"p{share}_ms": measured.percentile_ms(share) for share in (90, 95, 99)}

@@ -3,32 +3,55 @@ from typing import Annotated
 
 import typer
 
-from nat_deploy.cli._options import DeviceName, Json, parse_resolutions
+from nat_deploy.cli._options import AllowPowerMode, DeviceName, Json, parse_resolutions, parse_until
+
+_MINUTES = 2.0
+_MOST_MINUTES = 30.0  # an error that noise does not allow must not keep a device busy for ever
 
 
 def profile(
     device: DeviceName = "cpu",
     space: Annotated[str, typer.Option(help="Search space.")] = "ofa-mbv3-w0.5",
-    minutes: Annotated[float, typer.Option(help="Time to measure.")] = 2.0,
+    minutes: Annotated[
+        float | None, typer.Option(help=f"Time to measure; by default {_MINUTES:g}, and with --until {_MOST_MINUTES:g}.")
+    ] = None,
     networks: Annotated[int | None, typer.Option(help="Stop when the table holds so many whole networks.")] = None,
+    until: Annotated[
+        str | None, typer.Option(help="Stop when networks left out are predicted so well, for example mape=2%.")
+    ] = None,
+    fast: Annotated[bool, typer.Option("--fast", help="Measure each network more roughly, and so more of them.")] = False,
+    precise: Annotated[bool, typer.Option("--precise", help="Measure each network to 1 %, and so fewer of them.")] = False,
+    threads: Annotated[int | None, typer.Option(min=1, help="Instead of the device's; makes a table of its own.")] = None,
+    batch_size: Annotated[int | None, typer.Option(min=1, help="Instead of the device's; makes a table of its own.")] = None,
+    precision: Annotated[
+        str | None, typer.Option(help="fp32, fp16 or int8, instead of the device's; makes a table of its own.")
+    ] = None,
     resolutions: Annotated[str | None, typer.Option(help="Image sizes, for example 32-64 or 128-256:4.")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder of tables; by default the user's, where search finds it.")] = None,
     seed: Annotated[int, typer.Option(help="Of the choice of what is measured.")] = 0,
+    allow_power_mode: AllowPowerMode = False,
     json: Json = False,
 ) -> None:
-    """Measure blocks and networks of a space on a device; write or extend its latency table."""
-    from nat_deploy.cli._output import answer, progress_bar
+    """Measure blocks and networks of a space on a device; write or extend its latency table. The first limit that is reached ends it."""
+    from nat_deploy.cli._output import answer, progress_bar, tell
+    from nat_deploy.errors import InputError
     from nat_deploy.predictors.latency import make_card, table_path
-    from nat_deploy.profiling import find_device, open_device, user_tables_folder
+    from nat_deploy.profiling import find_device, open_device, profile_settings, user_tables_folder
     from nat_deploy.profiling import profile as measure
     from nat_deploy.spaces import make_space
     from nat_deploy.walk.shipped import SHIPPED_RESOLUTIONS, SHIPPED_SPACE
 
-    found = find_device(device)
+    if fast and precise:
+        raise InputError("profiling is either --fast or --precise, but both came; leave one out")
+    until_mape = parse_until(until)
+    found = find_device(device, allow_power_mode=allow_power_mode)
+    found = found.with_settings(threads=threads, batch_size=batch_size, precision=precision)
     transport = open_device(found)
     sizes = parse_resolutions(resolutions) or (SHIPPED_RESOLUTIONS if space == SHIPPED_SPACE else None)
     search_space = make_space(space, resolutions=sizes)
     folder = out or user_tables_folder()
+    if minutes is None and networks is None:
+        minutes = _MINUTES if until_mape is None else _MOST_MINUTES
     with progress_bar() as progress:
         table = measure(
             found,
@@ -36,19 +59,29 @@ def profile(
             out_dir=folder,
             minutes=minutes,
             num_networks=networks,
+            until_mape=until_mape,
+            settings=profile_settings("fast" if fast else "precise" if precise else "default"),
             seed=seed,
             transport=transport,
             on_progress=progress.on_profile,
         )
     path = table_path(folder, table.target, table.space)
     card = make_card(search_space, table)
-    text = "\n".join([f"{path}", *card.lines(), *(f"warning: {warning}" for warning in table.warnings)])
+    text = [f"{path}", *card.lines()]
     document = {
         "table": str(path),
         "target": table.target.key,
-        "networks": len(table.networks),
+        "networks": card.num_networks,
         "blocks": len(table.blocks),
+        "ended_by": progress.profile_ended_by,
         "mape_percent": 100 * card.scores.mape,
         "warnings": list(table.warnings),
     }
-    answer(text, document, as_json=json)
+    ended = {
+        "minutes": "the time is up",
+        "networks": "the networks asked for are measured",
+        "mape": "the error asked for is reached",
+    }
+    if progress.profile_ended_by is not None:
+        tell(f"profiling ended: {ended[progress.profile_ended_by]}")
+    answer("\n".join([*text, *(f"warning: {warning}" for warning in table.warnings)]), document, as_json=json)

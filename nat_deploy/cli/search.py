@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from nat_deploy.cli._options import Json, parse_resolutions
+from nat_deploy.cli._options import AllowPowerMode, Json, parse_resolutions
 
 
 def search(
@@ -44,6 +44,7 @@ def search(
     seed: Annotated[int, typer.Option(help="Of all randomness.")] = 0,
     out: Annotated[Path | None, typer.Option(help="Folder of the run; by default runs/DATE-TIME.")] = None,
     resume: Annotated[Path | None, typer.Option(help="Continue the run in this folder; no other option is needed.")] = None,
+    allow_power_mode: AllowPowerMode = False,
     json: Json = False,
 ) -> None:
     """Find the most accurate network within a latency budget, measured on the device, or on several at once.
@@ -75,6 +76,7 @@ def search(
             max_train=max_train,
             finalists=finalists,
             seed=seed,
+            allow_power_mode=allow_power_mode,
         )
         run = out or Path("runs") / datetime.now().strftime("%Y-%m-%d-%H%M%S")
     tell(f"run folder {run}; if it is stopped: natdeploy search --resume {run}")

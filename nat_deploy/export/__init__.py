@@ -1,21 +1,31 @@
 """Subnets as files that devices run, each compared with the network it came from."""
 
+from nat_deploy.export.engine import EngineReport, check_engine_can_be_built, engine_device, export_engine
 from nat_deploy.export.export_subnet import ExportReport, export_subnet, reference_logits
-from nat_deploy.export.formats import FORMATS, check_format
-from nat_deploy.export.parity import DEFAULT_TOLERANCE, ParityReport, compare, run_model
+from nat_deploy.export.formats import ENGINE_FORMATS, FORMATS, check_format
+from nat_deploy.export.parity import ParityReport, Tolerance, compare, run_model
+from nat_deploy.export.quantise import LabelledImages, QuantisationReport, quantise
 from nat_deploy.export.sidecar import Sidecar, load_sidecar, sidecar_path
 from nat_deploy.export.to_onnx import subnet_to_onnx
 
 __all__ = [
-    "DEFAULT_TOLERANCE",
+    "ENGINE_FORMATS",
     "FORMATS",
+    "EngineReport",
     "ExportReport",
+    "LabelledImages",
     "ParityReport",
+    "QuantisationReport",
     "Sidecar",
+    "Tolerance",
+    "check_engine_can_be_built",
     "check_format",
     "compare",
+    "engine_device",
+    "export_engine",
     "export_subnet",
     "load_sidecar",
+    "quantise",
     "reference_logits",
     "run_model",
     "sidecar_path",

@@ -3,28 +3,36 @@
 import copy
 import hashlib
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
+from math import inf
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from nat_deploy.data import DataSplits, Normalisation, calibration_batches, load_data
+from nat_deploy.data import DataSplits, ImageSet, Normalisation, Progress, calibration_batches, load_data
 from nat_deploy.errors import InputError
-from nat_deploy.export.formats import check_format
-from nat_deploy.export.parity import DEFAULT_TOLERANCE, Logits, ParityReport, compare, run_model
+from nat_deploy.export.formats import ENGINE_FORMATS, check_format
+from nat_deploy.export.inference import RUNTIME, Logits
+from nat_deploy.export.parity import ParityReport, Tolerance, compare, run_model
+from nat_deploy.export.preprocessing import from_pixels, to_pixels
+from nat_deploy.export.quantise import LabelledImages, OnStep, QuantisationReport, quantise
 from nat_deploy.export.sidecar import Sidecar, save_sidecar, sidecar_path
 from nat_deploy.export.to_onnx import subnet_to_onnx
 from nat_deploy.export.weights import calibrated, find_weights, hash_weights
 from nat_deploy.files import open_atomically
-from nat_deploy.onnx_graphs import OPSET
+from nat_deploy.onnx_graphs import OPSET, Int8Form, Precision, Quantisation
 from nat_deploy.spaces.subnet_file import SubnetFile
 from nat_deploy.supernets import Subnet
 
-RUNTIME = "onnxruntime"
+_MAX_VALIDATION_IMAGES = 2000  # accuracy is then known to a point or so, and the drop, on the same images, to a third of that
+_BATCH_SIZE = 64
+_PRECISIONS = ", ".join(get_args(Precision))
+_MIN_INT8_IMAGES = 64  # to be compared: a few of them may change their class
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,15 +53,20 @@ def export_subnet(
     out: Path,
     *,
     format: str = "onnx",
+    precision: Precision = "fp32",
     weights: Path | None = None,
     calibrate: str | Path | None = None,
+    max_drop: float = 1.0,
+    int8_form: Int8Form = "onnxruntime",
+    preprocessing: bool = False,
     normalisation: Normalisation | None = None,
     num_images: int = 16,
     num_calibration_images: int = 1024,
-    tolerance: float = DEFAULT_TOLERANCE,
+    tolerance: float | None = None,
     fold_batch_norm: bool = True,
     cache_dir: Path | None = None,
     seed: int = 0,
+    on_step: OnStep | None = None,
 ) -> ExportReport:
     """Export a subnet to `out`, with `out.json` beside it; both appear only when the model's outputs agree with the network's.
 
@@ -61,25 +74,34 @@ def export_subnet(
         subnet_file: The content of a `subnet.json`.
         out: The file to write.
         format: One of `FORMATS`; this version writes "onnx".
+        precision: In which numbers the model computes; int8 needs `calibrate`.
         weights: Supernet file to cut the weights out of; by default the weights that `subnet_file` names.
-        calibrate: Data set, by name or folder: batch-norm statistics are computed on its training images, and outputs are
-            compared on its validation images. By default statistics stay as they are and random images are compared.
+        calibrate: Data set, by name or folder: batch-norm statistics and int8 ranges are computed on its training images, and
+            outputs are compared on its validation images. By default statistics stay as they are and random images are compared.
+        max_drop: Most points of accuracy on validation images that int8 may cost; layers stay in float until it is met.
+        int8_form: Whose rules for int8 the model keeps; TensorRT refuses what ONNX Runtime runs fast.
+        preprocessing: Let the model take pixels, uint8 (n, R, R, 3), and normalise them itself.
         normalisation: What the network was trained with; by default what the weights say, else the data set's, else ImageNet's.
-        num_images: Images whose outputs are compared, at least 2.
-        num_calibration_images: Training images for the batch-norm statistics.
-        tolerance: Largest relative error of an image's logits.
-        fold_batch_norm: Compute each batch norm inside the convolution before it.
+        num_images: Images whose outputs are compared, at least 2; int8 compares 64 if there are so many.
+        num_calibration_images: Training images for the batch-norm statistics and for int8.
+        tolerance: Largest relative error of an image's logits; by default that of the precision.
+        fold_batch_norm: Compute each batch norm inside the convolution before it; only fp32 can do without.
         cache_dir: Where decoded images are kept; by default the user's cache folder.
         seed: Of the random or chosen images.
+        on_step: Told what is done, how much of it, out of how much.
 
     Raises:
         MissingError: Weights or a package are missing.
         InputError: Arguments, weights or data that cannot be used.
-        ParityError: The model computes something else, or the network is untrained; nothing is kept.
+        ParityError: The model computes something else, or the network is untrained, or int8 costs more accuracy than is
+            allowed; nothing is kept.
         WorkError: The disk is full; nothing is kept.
     """
     check_format(format)
+    if format in ENGINE_FORMATS:
+        raise ValueError(f"format {format!r} is made of an ONNX export by export_engine")
     _check_place(out)
+    _check_precision(precision, calibrate is not None, fold_batch_norm, max_drop)
     if num_images < 2:
         raise InputError(f"at least 2 images must be compared, but {num_images} came; ask for more")
     if num_calibration_images < 1:
@@ -89,24 +111,58 @@ def export_subnet(
     subnet, known = found.subnet, normalisation or found.normalisation
     data = None
     if calibrate is not None:
-        data = load_data(calibrate, image_size=arch.resolution, seed=seed, cache_dir=cache_dir, normalisation=known)
+        data = load_data(
+            calibrate,
+            image_size=arch.resolution,
+            seed=seed,
+            cache_dir=cache_dir,
+            normalisation=known,
+            progress=_decoding(on_step),
+        )
         subnet = calibrated(subnet, data, resolution=arch.resolution, num_images=num_calibration_images, seed=seed)
         known = data.normalisation
     known = known or Normalisation()
     arrays = subnet.numpy_weights()
+    quantisation: Quantisation | None = None
+    quantised: QuantisationReport | None = None
+    if precision == "int8" and data is not None:
+        quantisation, quantised = quantise(
+            subnet_file.space.blocks(arch),
+            arrays,
+            images=_draw(data.train, arch.resolution, num_calibration_images, seed).images,
+            validation=_draw(_held_out(data), arch.resolution, _MAX_VALIDATION_IMAGES, seed),
+            form=int8_form,
+            max_drop=max_drop,
+            seed=seed,
+            on_step=on_step,
+        )
+        num_images = max(num_images, _MIN_INT8_IMAGES)
     model = subnet_to_onnx(
-        subnet_file.space, arch, arrays, normalisation=known, class_names=found.class_names, fold_batch_norm=fold_batch_norm
+        subnet_file.space,
+        arch,
+        arrays,
+        normalisation=known,
+        class_names=found.class_names,
+        fold_batch_norm=fold_batch_norm,
+        precision=precision,
+        quantisation=quantisation,
+        preprocessing=preprocessing,
     ).SerializeToString()
-    images = _draw_images(data, arch.resolution, num_images, seed)
+    images = _images_to_compare(data, arch.resolution, num_images, seed)
+    given: NDArray[np.float32] | NDArray[np.uint8] = images
+    if preprocessing:
+        given = to_pixels(images, known)
+        images = from_pixels(given, known)
     expected = reference_logits(subnet, images)
+    allowed = Tolerance.of(precision)
     with open_atomically(out) as file:
         file.write(model)
         file.flush()
         os.fsync(file.fileno())  # a full disk shows here, before there is a sidecar
         parity = compare(
-            run_model(Path(file.name), images, runtime=RUNTIME),
+            run_model(Path(file.name), given),
             expected,
-            tolerance=tolerance,
+            tolerance=allowed if tolerance is None else replace(allowed, relative_error=tolerance),
             images="random" if data is None else data.name,
             runtime=f"{RUNTIME} {version(RUNTIME)}",
         )
@@ -128,6 +184,9 @@ def export_subnet(
             fold_batch_norm=fold_batch_norm,
             objectives=subnet_file.objectives,
             parity=parity,
+            precision=precision,
+            preprocessing=preprocessing,
+            quantisation=quantised,
         )
         save_sidecar(sidecar_path(out), sidecar)  # before the model appears: a model without its sidecar would be half an export
     return ExportReport(model=out, sidecar_file=sidecar_path(out), sidecar=sidecar)
@@ -140,14 +199,41 @@ def reference_logits(subnet: Subnet, images: NDArray[np.float32]) -> Logits:
     return logits
 
 
-def _draw_images(data: DataSplits | None, resolution: int, count: int, seed: int) -> NDArray[np.float32]:
-    """Images (n, 3, r, r), normalised: of the validation part, or normally distributed numbers where there is no data."""
+def _images_to_compare(data: DataSplits | None, resolution: int, count: int, seed: int) -> NDArray[np.float32]:
+    """Images (n, 3, r, r), normalised: held-out ones, or normally distributed numbers where there is no data."""
     if data is None:
         return np.random.default_rng(seed).standard_normal((count, 3, resolution, resolution), dtype=np.float32)
-    source = data.val if len(data.val) >= 2 else data.train  # one image alone cannot show that the network tells images apart
-    batches = calibration_batches(source, count=count, batch_size=count, resolution=resolution, seed=seed)
-    images: NDArray[np.float32] = torch.cat([images for images, _ in batches]).contiguous().numpy()
-    return images
+    return _draw(_held_out(data), resolution, count, seed).images
+
+
+def _held_out(data: DataSplits) -> ImageSet:
+    return data.val if len(data.val) >= 2 else data.train  # one image alone cannot show that the network tells images apart
+
+
+def _draw(source: ImageSet, resolution: int, count: int, seed: int) -> LabelledImages:
+    """At most `count` images, the same for the same seed."""
+    drawn = list(calibration_batches(source, count=count, batch_size=_BATCH_SIZE, resolution=resolution, seed=seed))
+    return LabelledImages(
+        images=torch.cat([images for images, _ in drawn]).contiguous().numpy(),
+        labels=torch.cat([labels for _, labels in drawn]).numpy(),
+    )
+
+
+def _decoding(on_step: OnStep | None) -> Progress | None:
+    if on_step is None:
+        return None
+    return lambda done, total: on_step("reading images", done, total)
+
+
+def _check_precision(precision: Precision, has_images: bool, fold_batch_norm: bool, max_drop: float) -> None:
+    if precision not in get_args(Precision):
+        raise InputError(f"precision must be one of {_PRECISIONS}, but it is '{precision}'; choose one of these")
+    if precision == "int8" and not has_images:
+        raise InputError("int8 needs images to learn the ranges of its numbers, but none came; add --calibrate DATA")
+    if precision != "fp32" and not fold_batch_norm:
+        raise InputError(f"batch norms must be folded in {precision}, but fold_batch_norm is False; leave it out")
+    if not 0 <= max_drop < inf:
+        raise InputError(f"max_drop must be a number of points of at least 0, but it is {max_drop}; give for example 1.0")
 
 
 def _check_place(out: Path) -> None:

@@ -10,9 +10,12 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 from nat_deploy.data import Normalisation
 from nat_deploy.errors import FileFormatError, MissingError
 from nat_deploy.export.parity import ParityReport
+from nat_deploy.export.quantise import QuantisationReport
 from nat_deploy.files import read_json_document, write_atomically
+from nat_deploy.onnx_graphs import Precision
 from nat_deploy.spaces import Architecture
 from nat_deploy.spaces.subnet_file import ObjectiveValue
+from profilers.runtimes.tensorrt.engine_record import EngineRecord
 
 FORMAT = 1
 
@@ -27,6 +30,9 @@ class Sidecar:
     weights_sha256   of names, shapes and values, whatever file they are in
     calibrated_on    data set of the batch-norm statistics, None where they were taken as they were
     created          time in UTC, ISO 8601
+    engine           how an engine was built, None for other models; the device reads it before it loads the engine
+    preprocessing    whether the model takes uint8 pixels and normalises them itself
+    quantisation     how it became int8 and what that cost, None in other precisions
     """
 
     __pydantic_config__ = ConfigDict(extra="forbid")
@@ -49,6 +55,10 @@ class Sidecar:
     fold_batch_norm: bool
     objectives: tuple[ObjectiveValue, ...]
     parity: ParityReport
+    engine: EngineRecord | None = None
+    precision: Precision = "fp32"
+    preprocessing: bool = False
+    quantisation: QuantisationReport | None = None
 
 
 def sidecar_path(model: Path) -> Path:

@@ -27,7 +27,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
-from nat_deploy.onnx_graphs.precision import Quantisation, Range
+from nat_deploy.onnx_graphs.precision import Int8Form, Quantisation, Range
 from nat_deploy.onnx_graphs.weights import Array
 
 LAYERS = ("Conv", "Gemm")
@@ -62,6 +62,11 @@ def to_int8(
     return rewriter.finished(nodes[-1].output[0])
 
 
+def takes_int8(layer: str, form: Int8Form) -> bool:
+    """Whether a form has this layer in int8 at all; `layer` is one of `layer_names`."""
+    return form == "onnxruntime" or ".se_" not in layer
+
+
 class _Rewriter:
     """Writes a graph anew, node by node.
 
@@ -80,6 +85,7 @@ class _Rewriter:
         self._stored = {tensor.name: tensor for tensor in initializers}
         self._ranges = quantisation.ranges
         self._float_layers = quantisation.float_layers
+        self._form = quantisation.form
         self._integer_steps = quantisation.form == "onnxruntime"
         self._dequantised: dict[str, str] = {}
         # Within a network, integers come in; a block to be measured alone has to be like that.
@@ -116,7 +122,7 @@ class _Rewriter:
     def _add_layer(self, node: onnx.NodeProto) -> bool:
         """Append a convolution or linear layer; returns whether its output is native."""
         features, weight, *bias = node.input
-        if node.name in self._float_layers or not (self._integer_steps or ".se_" not in node.name):
+        if node.name in self._float_layers or not takes_int8(node.name, self._form):
             self._append(node, [self._read(features), weight, *bias])
             return False
         inputs = [self._quantised(features), self._quantised_weight(weight)]

@@ -28,6 +28,13 @@ def weight_shapes(blocks: Sequence[Block]) -> dict[str, Shape]:
     return {f"{index}.{name}": shape for index, block in enumerate(blocks) for name, shape in _block_shapes(block).items()}
 
 
+def layer_names(blocks: Sequence[Block]) -> tuple[str, ...]:
+    """Names of the convolutions and linear layers, in order of execution; `NAME.weight` is the weight of each."""
+    suffix = ".weight"
+    shapes = weight_shapes(blocks)
+    return tuple(name.removesuffix(suffix) for name, shape in shapes.items() if name.endswith(suffix) and len(shape) > 1)
+
+
 def check_weights(blocks: Sequence[Block], weights: Weights) -> None:
     """Raise `FileFormatError` unless `weights` are the weights of these blocks; its sentence names the weights that are wrong."""
     expected = weight_shapes(blocks)

@@ -1,21 +1,35 @@
 """Devices by name: `cpu` and `gpu` are this machine, others are described in `devices.toml`.
 
 [devices.jetson]
-host = "192.168.1.20"        # with a host, the transport is ssh unless said otherwise
-user = "nvidia"
-runtime = "tensorrt"
+host = "192.168.1.20"        # or a name in ~/.ssh/config; with a host, the transport is ssh unless said otherwise
+user = "nvidia"              # what is left out here is looked for in ~/.ssh/config: user, port, keys, jumps
+runtime = "tensorrt"         # comes with JetPack
+precision = "fp16"
+power_mode = "15W"           # name or number of nvpmodel; without it, whatever mode the board is in
+# port = 22
+# identity_file = "~/.ssh/id_jetson"
+# password_file = "~/.ssh/jetson_password"   # readable by you alone; a key is better: ssh-copy-id nvidia@192.168.1.20
+# python = "python3.10"      # on the board, 3.8 or newer with numpy
+
+[devices.pi]                 # any Linux machine with an SSH server, Python, numpy and ONNX Runtime
+host = "raspberrypi.local"
+user = "pi"
+threads = 4
+
+[devices.jetson-recorded]    # answers from what was measured before, with the same models: for trying things without the board
+runtime = "replay:recorded/ofa-mbv3-w0.5.sittings"   # a results file or a folder of them; counts from the folder of this file
 precision = "fp16"
 
-[devices.phone]
+[devices.old-phone]
 transport = "table"          # predictions only, from a table that lies in a folder of tables
 target = "pixel-8.litert-2.1.fp32.t1.b1"
 """
 
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 import platformdirs
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -27,9 +41,11 @@ from profilers.transports.base import Transport
 
 TransportName = Literal["local", "ssh", "adb", "table"]
 Precision = Literal["fp32", "fp16", "int8"]
+PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 
 _APP = "natdeploy"
 _FILE = "devices.toml"
+_REPLAY = "replay:"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,8 +64,30 @@ class Device:
     user: str | None = None
     port: int | None = None
     identity_file: str | None = None
+    password_file: str | None = None
     python: str | None = None  # interpreter on the device
     target: str | None = None  # key of the target, only of a "table" device
+    allow_power_mode: bool = False  # it may be put into its power mode, and back; asked for on the command line, never in a file
+
+    def with_settings(
+        self, *, threads: int | None = None, batch_size: int | None = None, precision: str | None = None
+    ) -> "Device":
+        """The same device with other settings, where they are given: another target.
+
+        Raises:
+            InputError: A value is not allowed.
+        """
+        if precision is not None and precision not in PRECISIONS:
+            raise InputError(f"precision must be one of {', '.join(PRECISIONS)}, but it is '{precision}'; choose one of these")
+        for name, value in (("threads", threads), ("batch_size", batch_size)):
+            if value is not None and value < 1:
+                raise InputError(f"{name} must be at least 1, but it is {value}; give a positive number")
+        return replace(
+            self,
+            threads=threads or self.threads,
+            batch_size=batch_size or self.batch_size,
+            precision=precision or self.precision,
+        )
 
     def transport_spec(self) -> Mapping[str, str]:
         """What `profilers.open_transport` takes."""
@@ -57,11 +95,13 @@ class Device:
             "transport": self.transport,
             "host": self.host,
             "user": self.user,
+            "port": None if self.port is None else str(self.port),
             "identity_file": self.identity_file,
+            "password_file": self.password_file,
             "python": self.python,
+            "allow_power_mode": "yes" if self.allow_power_mode else None,
         }
-        spec = {key: value for key, value in known.items() if value is not None}
-        return spec if self.port is None else {**spec, "port": str(self.port)}
+        return {key: value for key, value in known.items() if value is not None}
 
 
 BUILT_IN = (Device(name="cpu"), Device(name="gpu", runtime="tensorrt", precision="fp16"))
@@ -85,6 +125,7 @@ class _DeviceEntry(BaseModel):
     user: _Text | None = None
     port: Annotated[int, Field(ge=1, le=65535)] | None = None
     identity_file: _Text | None = None
+    password_file: _Text | None = None
     python: _Text | None = None
     target: _Text | None = None
 
@@ -93,20 +134,25 @@ class _DeviceEntry(BaseModel):
         needed = {"ssh": "host", "table": "target"}.get(self._transport)
         if needed and getattr(self, needed) is None:
             raise ValueError(f"a device with transport '{self._transport}' needs '{needed}'")
+        if self.runtime.startswith(_REPLAY) and self._transport != "local":
+            raise ValueError(
+                "a device with runtime 'replay' answers from a file of this machine: leave out 'host' and 'transport'"
+            )
         return self
 
     @property
     def _transport(self) -> TransportName:
         return self.transport or ("ssh" if self.host else "local")
 
-    def device(self, name: str) -> Device:
-        values = {
-            field.name: getattr(self, field.name)
-            for field in fields(Device)
-            if field.name not in ("name", "transport", "affinity")
-        }
+    def device(self, name: str, folder: Path) -> Device:
+        """The device of that name, described by a file in the folder."""
+        values = {key: value for key, value in self if key not in ("transport", "affinity", "runtime")}
         affinity = None if self.affinity is None else tuple(self.affinity)
-        return Device(name=name, transport=self._transport, affinity=affinity, **values)
+        runtime = self.runtime
+        if runtime.startswith(_REPLAY):
+            recording = Path(runtime.removeprefix(_REPLAY)).expanduser()
+            runtime = f"{_REPLAY}{(folder / recording).resolve()}"
+        return Device(name=name, transport=self._transport, affinity=affinity, runtime=runtime, **values)
 
 
 class _DevicesFile(BaseModel):
@@ -140,8 +186,12 @@ def load_devices(files: Sequence[Path] | None = None) -> dict[str, Device]:
     return {device.name: device for device in (*BUILT_IN, *found.values())}
 
 
-def find_device(name: str, files: Sequence[Path] | None = None) -> Device:
+def find_device(name: str, files: Sequence[Path] | None = None, *, allow_power_mode: bool = False) -> Device:
     """The device of that name.
+
+    Args:
+        files: As `load_devices`.
+        allow_power_mode: Its power mode may be set for the time of a measurement.
 
     Raises:
         DeviceError: It is unknown; the sentence says what to write where.
@@ -154,7 +204,7 @@ def find_device(name: str, files: Sequence[Path] | None = None) -> Device:
             f'to add it, write [devices.{name[:64]}] host = "ADDRESS" (section and key on lines of their own) '
             f"into {_FILE} here or {device_files()[1]}"
         )
-    return devices[name]
+    return replace(devices[name], allow_power_mode=allow_power_mode)
 
 
 def open_device(device: Device) -> Transport:
@@ -166,16 +216,6 @@ def open_device(device: Device) -> Transport:
     if device.transport == "table":
         raise DeviceError(
             f"device '{device.name}' has transport 'table' and answers predictions only; measure on a device that can be reached"
-        )
-    if device.transport == "local" and device.runtime == "tensorrt":
-        raise DeviceError(
-            f"device '{device.name}' needs an NVIDIA GPU and the runtime 'tensorrt', "
-            "which a later version of natdeploy brings; use --device cpu"
-        )
-    if device.power_mode != "default":
-        raise DeviceError(
-            f"power_mode of device '{device.name}' must be 'default', but it is '{device.power_mode}'; "
-            "leave it out until a later version of natdeploy can check it"
         )
     try:
         return open_transport(device.transport_spec())
@@ -201,4 +241,4 @@ def _read(path: Path) -> dict[str, Device]:
         ) from error
     except (ValueError, RecursionError) as error:
         raise FileFormatError(f"'{path}' must be TOML, but it is not ({str(error)[:120]}); correct it") from error
-    return {name: entry.device(name) for name, entry in entries.items()}
+    return {name: entry.device(name, path.parent) for name, entry in entries.items()}

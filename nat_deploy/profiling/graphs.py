@@ -47,7 +47,7 @@ def write_sitting(device: Device, space: SearchSpace, sitting: Sitting, folder: 
 
 
 def _written(device: Device, blocks: Sequence[Block], folder: Path, name: str, seed: tuple[int, int]) -> ModelFile:
-    form: Int8Form = "tensorrt" if device.runtime == "tensorrt" else "onnxruntime"
+    form: Int8Form = "tensorrt" if device.runtime.startswith("tensorrt") else "onnxruntime"
     model = build_graph(
         blocks,
         rng=np.random.default_rng(seed),

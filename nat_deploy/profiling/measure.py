@@ -28,7 +28,11 @@ def read_target(device: Device, transport: Transport) -> tuple[DeviceFacts, Targ
     """
     try:
         return transport.facts(
-            runtime=device.runtime, threads=device.threads, precision=device.precision, batch_size=device.batch_size
+            runtime=device.runtime,
+            threads=device.threads,
+            precision=device.precision,
+            batch_size=device.batch_size,
+            power_mode=device.power_mode,
         )
     except ProfilerError as error:
         raise MeasurementError(f"device '{device.name}': {error}") from error
@@ -77,6 +81,7 @@ def measure_models(
         affinity=device.affinity,
         precision=device.precision,
         batch_size=device.batch_size,
+        power_mode=device.power_mode,
         settings=settings or Settings(),
         reference=reference,
         seed=seed,

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import platformdirs
 
+from nat_deploy.errors import FileFormatError
 from nat_deploy.predictors.latency import LatencyTable, load_table
 from nat_deploy.profiling.devices import Device, open_device
 from nat_deploy.profiling.measure import read_target
@@ -52,9 +53,36 @@ def find_table(
         MeasurementError: It does not answer.
         FileFormatError: The table is there but broken.
     """
+    path = find_tables(device, run_folder=run_folder, folders=folders, transport=transport).get(space_name)
+    return None if path is None else load_table_of_its_folder(path)
+
+
+def find_tables(
+    device: Device,
+    *,
+    run_folder: Path | None = None,
+    folders: Sequence[Path] | None = None,
+    transport: Transport | None = None,
+) -> dict[str, Path]:
+    """Files of all tables of a device, by the space that they are named after; arguments and errors as `find_table`."""
     key = device.target or read_target(device, transport or open_device(device))[1].key
+    found: dict[str, Path] = {}
     for folder in table_folders(run_folder) if folders is None else folders:
-        path = folder / key / f"{space_name}.json"
-        if path.is_file():
-            return load_table(path)
-    return None
+        for path in sorted((folder / key).glob("*.json")):
+            found.setdefault(path.stem, path)
+    return found
+
+
+def load_table_of_its_folder(path: Path) -> LatencyTable:
+    """Read a table that lies in a folder of tables, where its place says what it is of.
+
+    Raises:
+        FileFormatError: It cannot be read, or was put into the place of another target or space.
+    """
+    table = load_table(path)
+    if (table.target.key, table.space) != (path.parent.name, path.stem):
+        raise FileFormatError(
+            f"latency table '{path}' must be of the target and the space that its place says, but it is of '{table.target.key}' and "
+            f"'{table.space}'; move it to '{table.target.key}/{table.space}.json'"
+        )
+    return table

@@ -215,7 +215,8 @@ def provenance_table(run: RunReading) -> Table:
 def _table_rows(table: LatencyTable) -> Iterator[tuple[str, str]]:
     """Device and software that a latency table was measured on."""
     target, facts = table.target, table.facts
-    yield "Device", f"{facts.board or facts.cpu_model}, {_times(facts.num_cores, 'core')}, {facts.machine}"
+    if facts is not None:
+        yield "Device", f"{facts.board or facts.cpu_model}, {_times(facts.num_cores, 'core')}, {facts.machine}"
     yield (
         "Runtime",
         f"{target.runtime} {target.runtime_version}, {target.precision}, {_times(target.threads, 'thread')}, batch {target.batch_size}",

@@ -38,6 +38,7 @@ def benchmark_file(
     device_name: str,
     *,
     settings: Settings | None = None,
+    allow_power_mode: bool = False,
     tables: Path | None = None,
     on_event: Callable[[Mapping[str, Any]], None] | None = None,
 ) -> BenchmarkResult:
@@ -53,7 +54,7 @@ def benchmark_file(
     """
     if not model.is_file():
         raise MissingError(f"model '{model}' must exist, but it does not; make one with: natdeploy export SUBNET --format onnx")
-    device = find_device(device_name)
+    device = find_device(device_name, allow_power_mode=allow_power_mode)
     with tempfile.TemporaryDirectory(prefix="natdeploy-") as folder:
         measured = measure_models(
             device,

@@ -78,9 +78,10 @@ def predict_latency(subnet: SubnetFile, device_name: str, tables: Path | None = 
     device, space = find_device(device_name), subnet.space
     table = find_table(device, space.name, run_folder=tables)
     if table is None:
+        profiling = f"natdeploy profile --device {device_name} --space {space.name}"
+        maker = "natdeploy table import" if device.transport == "table" else profiling
         raise MissingError(
-            f"predicting needs a latency table of '{space.name}' on '{device_name}', but there is none; "
-            f"make one with: natdeploy profile --device {device_name} --space {space.name}"
+            f"predicting needs a latency table of '{space.name}' on '{device_name}', but there is none; make one with: {maker}"
         )
     predictor = predictor_from_table(space, table)
     genes = space.encode(subnet.architecture)[None]

@@ -81,6 +81,6 @@ def _profile(
     if device.transport == "table":
         raise MissingError(
             f"device '{device.name}' answers predictions only, so its table '{device.target}/{space.name}.json' must lie in "
-            f"'{user_tables_folder()}', but it does not; put it there"
+            f"'{user_tables_folder()}', but it does not; put it there with natdeploy table import"
         )
     return profile(device, space, out_dir=tables, minutes=minutes, seed=seed, on_progress=on_profile)

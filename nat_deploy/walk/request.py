@@ -27,6 +27,7 @@ class SearchRequest:
     iterations, first_epochs, further_epochs    instead of the preset's
     profile_minutes  time for the latency table of each device that has none yet
     max_train        most training images to use
+    allow_power_mode the device may be put into its power mode while it measures
     """
 
     latency_budgets: tuple[str, ...] = ()
@@ -43,6 +44,7 @@ class SearchRequest:
     max_train: int | None = None
     finalists: int = 4
     seed: int = 0
+    allow_power_mode: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -169,7 +169,10 @@ def _devices(request: SearchRequest) -> dict[str, Device]:
         raise InputError(
             f"a search needs one device or several different ones, but it has {', '.join(request.devices) or 'none'}; name each once"
         )
-    return {latency_objective(name, request.devices): find_device(name) for name in request.devices}
+    return {
+        latency_objective(name, request.devices): find_device(name, allow_power_mode=request.allow_power_mode)
+        for name in request.devices
+    }
 
 
 def _effort(request: SearchRequest) -> Effort:

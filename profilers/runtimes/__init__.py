@@ -9,24 +9,50 @@ from profilers.errors import RuntimeNotInstalledError
 
 if TYPE_CHECKING:
     from profilers.runtimes.base import Runtime
+    from profilers.runtimes.tensorrt import EngineBuilder
 
-NAMES = ("onnxruntime", "replay:RESULTS.jsonl")
+NAMES = ("onnxruntime", "tensorrt", "tensorrt-rtx", "replay:RESULTS.jsonl")
 
 
 def open_runtime(name: str) -> Runtime:
-    """Return the runtime of that name; `replay:PATH` answers from recorded results.
+    """Return the runtime of that name.
+
+    Args:
+        name: One of `NAMES`. `tensorrt:MODE` sets a timing mode, such as "tensorrt:gpu/transfer"; `replay:PATH` answers from
+            recorded results.
 
     Raises:
         RuntimeNotInstalledError: There is no runtime of that name.
-        JobError: The recorded results cannot be read.
+        JobError: The timing mode is wrong, or the recorded results cannot be read.
     """
     kind, _, argument = name.partition(":")
     if name == "onnxruntime":
         from profilers.runtimes.onnxruntime import OnnxRuntime
 
         return OnnxRuntime()
+    if kind in ("tensorrt", "tensorrt-rtx"):
+        from profilers.runtimes.tensorrt import open_tensorrt
+
+        return open_tensorrt(kind, argument)
     if kind == "replay" and argument:
         from profilers.runtimes.replay import ReplayRuntime
 
         return ReplayRuntime.from_results(Path(argument))
     raise RuntimeNotInstalledError(f"the runtime must be one of {', '.join(NAMES)}, but {name!r} came; choose one.")
+
+
+def open_builder(name: str) -> EngineBuilder:
+    """Return the runtime of that name, if it builds engines.
+
+    Raises:
+        RuntimeNotInstalledError: It does not, or there is none of that name.
+        JobError: The timing mode is wrong.
+    """
+    kind, _, argument = name.partition(":")
+    if kind in ("tensorrt", "tensorrt-rtx"):
+        from profilers.runtimes.tensorrt import open_tensorrt
+
+        return open_tensorrt(kind, argument)
+    raise RuntimeNotInstalledError(
+        f"engines are built by the runtimes tensorrt and tensorrt-rtx, but {name!r} came; choose one of them."
+    )

@@ -10,13 +10,14 @@ import hashlib
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 
+from profilers.device_facts import DeviceFacts, read_facts
 from profilers.errors import ModelFileError, RuntimeFailedError
 
 if TYPE_CHECKING:
@@ -104,6 +105,43 @@ class Runtime(Protocol):
             RuntimeNotInstalledError: The software is not on this device.
             RuntimeFailedError: The runtime refused the model.
         """
+
+
+@runtime_checkable
+class HasTimingMode(Protocol):
+    """A runtime that can run and time in several ways."""
+
+    @property
+    def mode(self) -> str:
+        """Name of the way, which goes into the target."""
+
+
+@runtime_checkable
+class HasAccelerator(Protocol):
+    """A runtime whose models do not run on the CPU."""
+
+    def accelerator(self) -> str | None:
+        """Name of the chip, or None where it is part of the board."""
+
+
+@runtime_checkable
+class LoadsSlowly(Protocol):
+    """A runtime that says nothing for long while it loads a model, because it compiles it."""
+
+    @property
+    def longest_load_s(self) -> float:
+        """After so long it may be taken to hang."""
+
+
+def timing_mode_of(runtime: object) -> str:
+    """Name of the timing mode in a target."""
+    return runtime.mode if isinstance(runtime, HasTimingMode) else "default"
+
+
+def facts_for(runtime: Runtime) -> DeviceFacts:
+    """Read the facts of this device, as seen by a runtime."""
+    accelerator = runtime.accelerator() if isinstance(runtime, HasAccelerator) else None
+    return replace(read_facts(runtime.name, runtime.version()), accelerator=accelerator)
 
 
 class CheckedSession(ABC):

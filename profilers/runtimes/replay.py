@@ -34,8 +34,15 @@ class ReplayRuntime:
 
     @staticmethod
     def from_results(path: Path) -> ReplayRuntime:
-        """Raises: JobError when the file is not a results file or holds no single target."""
-        return ReplayRuntime(read_results(path).measurements)
+        """Replay a results file, or all of a folder.
+
+        Raises:
+            JobError: There is none, one cannot be read, or they do not hold results of one target.
+        """
+        files = sorted(path.glob("*.jsonl")) if path.is_dir() else [path]
+        if not files or not all(file.is_file() for file in files):
+            raise JobError(f"a recording must be a results file or a folder of them, but {str(path)!r} is not; check the path.")
+        return ReplayRuntime(chain.from_iterable(read_results(file).measurements for file in files))
 
     def check_available(self) -> None:
         """Always there."""

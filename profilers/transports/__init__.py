@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from profilers.errors import TransportError
@@ -15,22 +15,34 @@ def open_transport(spec: Mapping[str, str]) -> Transport:
     """Return the transport that `spec` describes.
 
     Args:
-        spec: `{"transport": "local"}`, with "python" for another interpreter than this one.
+        spec: `{"transport": "local"}`, with "python" for another interpreter than this one; or `{"transport": "ssh", "host": ...}`,
+            with any field of `SshAddress`. Both take "allow_power_mode": "yes".
 
     Raises:
-        TransportError: The transport is not known or not built yet, or a key is not one of its own.
+        TransportError: The transport is not known, or a key is not one of its own.
     """
     kind = spec.get("transport")
+    given = {key: value for key, value in spec.items() if key not in ("transport", "allow_power_mode")}
+    allow_power_mode = spec.get("allow_power_mode") == "yes"
     if kind == "local":
         from profilers.transports.local import LocalTransport
 
-        unknown = sorted(set(spec) - {"transport", "python"})
-        if unknown:
-            raise TransportError(f"the local transport takes only 'python', but {unknown[0]!r} came; remove it.")
-        return LocalTransport(python=spec.get("python"))
-    if kind in ("ssh", "adb"):
-        raise TransportError(
-            f"the transport {kind!r} comes in a later version; until then copy the folder 'profilers' to the "
-            "device and run 'python3 -m profilers measure JOB.json --results RESULTS.jsonl' there."
-        )
-    raise TransportError(f"the transport must be 'local', but {kind!r} came; correct the description of the device.")
+        _check_keys(kind, given, ("python",))
+        return LocalTransport(python=given.get("python"), allow_power_mode=allow_power_mode)
+    if kind == "ssh":
+        from profilers.transports.ssh import SshTransport
+        from profilers.transports.ssh_connection import SshAddress
+
+        _check_keys(kind, given, ("host", "user", "port", "identity_file", "password_file", "python"), needed="host")
+        port = given.pop("port", None)
+        address = SshAddress(**given, port=None if port is None else int(port))
+        return SshTransport(address, allow_power_mode=allow_power_mode)
+    raise TransportError(f"the transport must be 'local' or 'ssh', but {kind!r} came; correct the description of the device.")
+
+
+def _check_keys(kind: str, given: Mapping[str, str], known: Sequence[str], *, needed: str | None = None) -> None:
+    unknown = sorted(set(given) - set(known))
+    if unknown:
+        raise TransportError(f"the transport {kind!r} takes {', '.join(known)}, but {unknown[0]!r} came; remove it.")
+    if needed is not None and needed not in given:
+        raise TransportError(f"the transport {kind!r} needs {needed!r}, but it is not given; add it.")

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from profilers.device_facts import DeviceFacts
+    from profilers.engine_build import EngineBuild, EngineRequest
     from profilers.job import Job
     from profilers.measurement import Measurement
     from profilers.noise import Noise
+    from profilers.runtimes.base import Array
     from profilers.target import Target
 
 
@@ -18,12 +20,18 @@ class Transport(Protocol):
     """A way to one device."""
 
     def facts(
-        self, runtime: str = "onnxruntime", threads: int = 1, precision: str = "fp32", batch_size: int = 1
+        self,
+        runtime: str = "onnxruntime",
+        threads: int = 1,
+        precision: str = "fp32",
+        batch_size: int = 1,
+        power_mode: str = "default",
     ) -> tuple[DeviceFacts, Target]:
         """Ask what the device is, and which target a job like this would run on.
 
         Raises:
             RuntimeNotInstalledError: The runtime is not on the device.
+            JobError: The device has no such power mode, or is in another one and may not be put into it.
             TransportError: The device cannot be reached.
         """
 
@@ -57,4 +65,40 @@ class Transport(Protocol):
             RuntimeFailedError: Not one model could be measured.
             WorkerDiedError: The agent died, hung, or was not done in time.
             ProfilerError: Any other error of the agent, as the class it was on the device.
+        """
+
+    def check_builds(self, runtime: str) -> None:
+        """Ask whether the device can build engines.
+
+        Raises:
+            RuntimeNotInstalledError: Something is missing on the device.
+            TransportError: The device cannot be reached.
+        """
+
+    def build_engine(
+        self,
+        request: EngineRequest,
+        model: Path,
+        engine: Path,
+        *,
+        inputs: Mapping[str, Array] | None = None,
+        on_event: Callable[[dict[str, Any]], None] | None = None,
+        timeout_s: float | None = None,
+    ) -> EngineBuild:
+        """Build an engine on the device, and bring it here with its record beside it.
+
+        Args:
+            request: What to build.
+            model: The ONNX file, on this machine.
+            engine: The file to write, on this machine.
+            inputs: Arrays of n items by input name that the engine is run on, where it can.
+            on_event: Takes every event of the agent.
+            timeout_s: For the whole build.
+
+        Raises:
+            RuntimeNotInstalledError: What building needs is not on the device.
+            ModelFileError: The device's runtime does not read the model.
+            RuntimeFailedError: It cannot build or run the engine.
+            WorkerDiedError: The agent died, hung, or was not done in time.
+            TransportError: The device cannot be reached.
         """

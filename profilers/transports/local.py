@@ -10,48 +10,55 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
-from profilers.agent import HEARTBEAT_S, package_environment
+from profilers.agent import HEARTBEAT_S
 from profilers.device_facts import DeviceFacts
+from profilers.engine_build import EngineBuild, EngineRequest, build_arguments, load_arrays, save_arrays
 from profilers.errors import ProfilerError, TransportError, WorkerDiedError, error_named
 from profilers.job import Job, save_job
 from profilers.measurement import Measurement
 from profilers.noise import Noise
+from profilers.package import package_environment
+from profilers.runtimes.tensorrt.builder import BUILD_S
+from profilers.runtimes.tensorrt.engine_record import EngineRecord
 from profilers.strict_json import loads
 from profilers.target import Target
+from profilers.transports.agent_commands import FACTS_S, NOISE_S, facts_command, facts_of, noise_command, noise_of
+
+if TYPE_CHECKING:
+    from profilers.runtimes.base import Array
 
 _SILENCE_S = 12 * HEARTBEAT_S  # an agent that does not even say that it waits is dead
-_FACTS_S = 60.0
-_NOISE_S = 120.0  # beside the seconds asked for: starting, and waiting for another profiler
 
 
 class LocalTransport:
     """Runs `python -m profilers` here, in its own process group, so that nothing is left behind."""
 
-    def __init__(self, python: str | None = None, *, agent: Sequence[str] = ("-m", "profilers")) -> None:
+    def __init__(
+        self, python: str | None = None, *, allow_power_mode: bool = False, agent: Sequence[str] = ("-m", "profilers")
+    ) -> None:
         """Use another interpreter, or (in tests) another agent."""
         self._command = [python or sys.executable, *agent]
+        self._flags = ["--allow-power-mode"] if allow_power_mode else []
 
     def facts(
-        self, runtime: str = "onnxruntime", threads: int = 1, precision: str = "fp32", batch_size: int = 1
+        self,
+        runtime: str = "onnxruntime",
+        threads: int = 1,
+        precision: str = "fp32",
+        batch_size: int = 1,
+        power_mode: str = "default",
     ) -> tuple[DeviceFacts, Target]:
-        flags = ["--runtime", runtime, "--threads", str(threads), "--precision", precision]
-        arguments = ["facts", *flags, "--batch-size", str(batch_size), "--json"]
-        answers = list(self._events(arguments, timeout_s=_FACTS_S))
-        if len(answers) != 1 or set(answers[0]) != {"facts", "target"}:
-            raise TransportError("the agent must answer with its facts, but something else came; copy 'profilers' again.")
-        return DeviceFacts.from_json(answers[0]["facts"]), Target.from_json(answers[0]["target"])
+        arguments = [*facts_command(runtime, threads, precision, batch_size, power_mode), *self._flags]
+        return facts_of(list(self._events(arguments, timeout_s=FACTS_S)))
 
     def noise(self, *, seconds: float) -> Noise:
-        timeout_s = seconds + _NOISE_S
-        answers = list(self._events(["noise", "--seconds", str(seconds), "--json"], timeout_s=timeout_s, silence_s=timeout_s))
-        if len(answers) != 1:
-            raise TransportError("the agent must answer with its noise, but something else came; copy 'profilers' again.")
-        return Noise.from_json(answers[0])
+        timeout_s = seconds + NOISE_S
+        return noise_of(list(self._events(noise_command(seconds), timeout_s=timeout_s, silence_s=timeout_s)))
 
     def run_job(
         self,
@@ -66,7 +73,7 @@ class LocalTransport:
             # Relative model paths count from here, not from the folder of the job file.
             models = [type(model)(model.id, Path(model.path).resolve(), model.sha256) for model in job.models]
             save_job(job.with_models(models, reference=job.reference), path)
-            arguments = ["measure", str(path), "--results", str(Path(results_path).resolve())]
+            arguments = ["measure", str(path), "--results", str(Path(results_path).resolve()), *self._flags]
             for event in self._events(arguments, timeout_s=timeout_s):
                 if event.get("event") == "measurement":
                     measurement = Measurement.from_json(event["measurement"])
@@ -74,6 +81,35 @@ class LocalTransport:
                 if on_event is not None:
                     on_event(event)
         return [measured[model.id] for model in job.models if model.id in measured]
+
+    def check_builds(self, runtime: str) -> None:
+        list(self._events(["build", "--runtime", runtime], timeout_s=FACTS_S))
+
+    def build_engine(
+        self,
+        request: EngineRequest,
+        model: Path,
+        engine: Path,
+        *,
+        inputs: Mapping[str, Array] | None = None,
+        on_event: Callable[[dict[str, Any]], None] | None = None,
+        timeout_s: float | None = BUILD_S,
+    ) -> EngineBuild:
+        with tempfile.TemporaryDirectory(prefix="profilers-") as folder:
+            given, answered = Path(folder) / "inputs.npz", Path(folder) / "outputs.npz"
+            if inputs is not None:
+                save_arrays(given, inputs)
+            paths = (str(Path(model).resolve()), str(Path(engine).resolve()))
+            files = (None, None) if inputs is None else (str(given), str(answered))
+            record = None
+            for event in self._events(build_arguments(request, *paths, *files), timeout_s=timeout_s):
+                if event.get("event") == "built":
+                    record = EngineRecord.from_json(event["engine"])
+                if on_event is not None:
+                    on_event(event)
+            if record is None:
+                raise TransportError("the agent must tell what it built, but something else came; copy 'profilers' again.")
+            return EngineBuild(record, load_arrays(answered) if answered.exists() else None)
 
     def _events(
         self, arguments: list[str], *, timeout_s: float | None, silence_s: float = _SILENCE_S

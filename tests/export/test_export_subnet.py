@@ -247,7 +247,7 @@ def test_too_few_images_are_refused(arguments, subnet_file, tmp_path):
         export_subnet(subnet_file, tmp_path / "subnet.onnx", **arguments)
 
 
-@pytest.mark.parametrize("name", ["trt", "trt-rtx", "executorch", "openvino"])
+@pytest.mark.parametrize("name", ["executorch", "openvino"])
 def test_a_later_format_says_what_is_missing(name, subnet_file, tmp_path):
     with pytest.raises(MissingError, match=rf"format '{name}' needs .*; use --format onnx"):
         export_subnet(subnet_file, tmp_path / "subnet.engine", format=name)

@@ -88,7 +88,7 @@ def test_outliers_do_not_move_the_others() -> None:
 def test_too_few_networks_are_refused() -> None:
     space = small_space()
     with pytest.raises(InputError, match="at least 5 measured networks, but there are 4"):
-        predictor_from_table(space, make_table(space, np.random.default_rng(0), num_networks=4))
+        predictor_from_table(space, make_table(space, np.random.default_rng(0), num_networks=4, num_blocks=0))
 
 
 def test_a_table_of_another_space_is_refused() -> None:

@@ -90,14 +90,64 @@ def test_a_wrong_value_is_named(table: LatencyTable, tmp_path: Path, change: dic
         load_table(path)
 
 
+def test_a_small_table_cut_at_any_byte_is_refused_or_whole(table: LatencyTable, tmp_path: Path) -> None:
+    small = replace(table, networks=table.networks[:1], blocks=table.blocks[:1])
+    text = table_json(small).encode()
+    path = tmp_path / "table.json"
+    for end in range(len(text)):
+        path.write_bytes(text[:end])
+        if end == len(text) - 1:  # only the last line break is gone
+            assert load_table(path) == small
+            continue
+        with pytest.raises(FileFormatError):
+            load_table(path)
+
+
+@pytest.fixture(scope="module")
+def large_text() -> bytes:
+    return table_json(make_table(small_space(), np.random.default_rng(0), num_networks=200, num_blocks=200)).encode()
+
+
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(share=st.floats(0, 1, exclude_max=True))
-def test_a_file_cut_at_any_byte_is_refused(table: LatencyTable, tmp_path: Path, share: float) -> None:
-    text = table_json(table).rstrip().encode()
+def test_a_large_table_cut_anywhere_is_refused(large_text: bytes, tmp_path: Path, share: float) -> None:
+    text = large_text.rstrip()
     path = tmp_path / "table.json"
     path.write_bytes(text[: int(share * len(text))])
     with pytest.raises(FileFormatError):
         load_table(path)
+
+
+def test_a_single_figure_is_read_back_as_one(table: LatencyTable, tmp_path: Path) -> None:
+    figure = Timing.of_figure(2.0, std_ms=0.5, num_runs=100)
+    assert (figure.low_ms, figure.high_ms) == pytest.approx((2 - 0.098, 2 + 0.098))
+    assert (figure.p25_ms, figure.median_ms, figure.converged) == (2.0, 2.0, False)
+    of_others = replace(
+        table,
+        facts=None,
+        provenance=replace(table.provenance, source="once-for-all"),
+        blocks=(replace(table.blocks[0], timing=figure), replace(table.blocks[1], timing=Timing.of_figure(0.1))),
+    )
+    save_table(of_others, tmp_path / "table.json")
+    assert load_table(tmp_path / "table.json") == of_others
+
+
+def test_a_wild_spread_leaves_a_figure_positive() -> None:
+    assert Timing.of_figure(1.0, std_ms=50).low_ms > 0
+
+
+def test_a_measured_table_has_no_key_that_older_versions_do_not_know(table: LatencyTable) -> None:
+    text = table_json(table)
+    assert '"single"' not in text
+    assert '"source"' not in text
+
+
+def test_a_single_figure_stands_for_both_statistics(table: LatencyTable, tmp_path: Path) -> None:
+    document = json.loads(table_json(table))
+    document["blocks"][0]["timing"]["single"] = True
+    (tmp_path / "table.json").write_text(json.dumps(document))
+    with pytest.raises(FileFormatError, match="single figure must stand for both"):
+        load_table(tmp_path / "table.json")
 
 
 _JSON = st.recursive(

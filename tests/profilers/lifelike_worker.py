@@ -1,4 +1,4 @@
-"""A worker whose models do what their file says: "steady", "crash", "hang" or "refuse"; run as a script."""
+"""A worker whose models do what their file says: "steady", "crash", "hang", "refuse" or "compile" (loads slowly); run as a script."""
 
 from __future__ import annotations
 
@@ -47,6 +47,8 @@ class LifelikeRuntime(FakeRuntime):
     ) -> FakeSession:
         print("chatter of a native library")  # must not reach the stream of events
         os.write(1, b"more chatter\n")
+        if Path(path).read_text().startswith("compile"):
+            time.sleep(2.5)
         return LifelikeSession(Path(path), self.clock, batch_size=batch_size, seed=seed)
 
 

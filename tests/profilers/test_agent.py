@@ -6,14 +6,17 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
 
 from profilers.agent import measure_job
+from profilers.device_facts import read_facts
 from profilers.device_lock import device_lock
 from profilers.errors import DeviceBusyError, JobError, RuntimeFailedError
 from profilers.job import Job, ModelFile, save_job
@@ -21,6 +24,7 @@ from profilers.results import read_results
 from profilers.settings import Settings
 from profilers.strict_json import loads
 from tests.profilers.lifelike_worker import LifelikeRuntime
+from tests.profilers.small_models import write_model
 
 HERE = Path(__file__).parent
 SETTINGS = Settings(round_ms=1.0, warm_up_ms=1.0, stall_s=2.0)
@@ -70,6 +74,14 @@ def test_measures_all_models_in_groups(tmp_path: Path) -> None:
     assert {row.target.key for row in rows} == {rows[0].target.key}
     assert events[0]["event"] == "started"
     assert events[-1] == {"event": "done", "num_measured": 5, "num_failed": 0}
+
+
+def test_a_runtime_that_compiles_may_take_long_to_load(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    job = make_job(tmp_path, {"a": "compile"}, settings=replace(SETTINGS, stall_s=0.5))
+    with pytest.raises(RuntimeFailedError, match=r"within 0\.5 s"):
+        measure(job, tmp_path / "results.jsonl")
+    monkeypatch.setattr(LifelikeRuntime, "longest_load_s", 60.0, raising=False)
+    assert ids(measure(job, tmp_path / "results.jsonl"), "measurement") == ["a"]
 
 
 def test_a_crash_costs_only_the_culprit(tmp_path: Path) -> None:
@@ -127,7 +139,7 @@ def test_finished_rows_are_not_measured_again_unless_something_changed(tmp_path:
 
     (tmp_path / "b.onnx").write_text("steady but other bytes")
     assert ids(measure(job, results), "measurement", resumed=False) == ["b"]
-    slower = replace(job, settings=replace(SETTINGS, min_rounds=6))
+    slower = replace(job, settings=replace(SETTINGS, min_rounds=7))
     assert ids(measure(slower, results), "measurement", resumed=False) == ["a", "b"]
     assert ids(measure(replace(job, threads=2), results), "measurement", resumed=False) == ["a", "b"]
     assert ids(measure(job, results), "measurement", resumed=False) == []
@@ -159,30 +171,102 @@ def test_killed_again_and_again_no_row_is_lost_or_doubled(tmp_path: Path) -> Non
     told: list[str] = []
     for _ in range(4):
         # Kill after one more row was told, at whatever point of the next one the agent then is.
-        agent = start_agent(job_path, results)
+        agent = start([str(HERE / "lifelike_agent.py"), str(job_path), str(results)])
         assert agent.stdout is not None
         for line in agent.stdout:
             event = loads(line, "event")
             if event["event"] == "measurement" and not event["resumed"]:
                 told.append(event["measurement"]["id"])
                 break
-        os.kill(agent.pid, signal.SIGKILL)
-        agent.wait()
-        agent.stdout.close()
+        end(agent)
         rows = [row.id for row in read_results(results).measurements]
         assert set(told) <= set(rows)
-    agent = start_agent(job_path, results)
+    agent = start([str(HERE / "lifelike_agent.py"), str(job_path), str(results)])
     agent.communicate(timeout=60)
     assert agent.returncode == 0
     counts = Counter(row.id for row in read_results(results).measurements)
     assert counts == dict.fromkeys(behaviours, 1)
 
 
-def start_agent(job_path: Path, results: Path) -> subprocess.Popen[str]:
-    root = str(HERE.parent.parent)
+def test_a_real_job_killed_20_times_at_random_moments_loses_nothing(tmp_path: Path, quick: Settings) -> None:
+    models = tuple(ModelFile(f"m{n}", write_model(tmp_path / f"m{n}.onnx", repeats=n)) for n in range(30))
+    job_path, results = tmp_path / "job.json", tmp_path / "results.jsonl"
+    # A row takes 10 ms and a group 120 ms, so that rows are finished all the time and most kills meet one half done.
+    settings = replace(quick, round_ms=2.0, half_width=0.9)
+    save_job(Job("onnxruntime", models, settings=settings, group_size=3), job_path)
+    rng, told, before = Random(0), set(), b""  # type: Random, set[str], bytes
+    for _ in range(20):
+        agent = start(["-m", "profilers", "measure", str(job_path), "--results", str(results)])
+        assert agent.stdout is not None
+        agent.stdout.readline()  # it has started; its workers have not
+        time.sleep(rng.uniform(0.0, 0.5))
+        end(agent, told)
+        content = results.read_bytes() if results.exists() else b""
+        assert content.startswith(before)
+        before = content[: content.rfind(b"\n") + 1]
+        counts = Counter(row.id for row in read_results(results).measurements)
+        assert set(counts.values()) <= {1}
+        assert told <= set(counts)
+    agent = start(["-m", "profilers", "measure", str(job_path), "--results", str(results)])
+    agent.communicate(timeout=60)
+    assert agent.returncode == 0
+    assert results.read_bytes().startswith(before)
+    counts = Counter(row.id for row in read_results(results).measurements)
+    assert counts == {model.id: 1 for model in models}
+
+
+def start(arguments: list[str]) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, str(HERE / "lifelike_agent.py"), str(job_path), str(results)],
+        [sys.executable, *arguments],
         stdout=subprocess.PIPE,
-        env={**os.environ, "PYTHONPATH": root},
+        env={**os.environ, "PYTHONPATH": str(HERE.parent.parent)},
         encoding="utf-8",
     )
+
+
+def end(agent: subprocess.Popen[str], told: set[str] | None = None) -> None:
+    """Kill it outright, and note what it had told by then."""
+    os.kill(agent.pid, signal.SIGKILL)
+    agent.wait()
+    assert agent.stdout is not None
+    for line in agent.stdout:
+        event = loads(line, "event") if line.endswith("\n") else {"event": "torn"}
+        if told is not None and event["event"] == "measurement":
+            told.add(event["measurement"]["id"])
+    agent.stdout.close()
+
+
+HOLDER = """
+import sys, time
+from profilers.device_facts import read_facts
+from profilers.device_lock import device_lock
+with device_lock(sys.argv[1], wait_s=60):
+    print("held", time.monotonic(), flush=True)
+    if sys.argv[2] == "for ever":
+        time.sleep(3600)
+    time.sleep(0.3)
+    print("left", time.monotonic(), flush=True)
+"""
+
+
+def test_two_profilers_wait_for_each_other() -> None:
+    both = [start(["-c", HOLDER, "board", "a while"]) for _ in range(2)]
+    spans = sorted([float(line.split()[1]) for line in agent.communicate(timeout=60)[0].splitlines()] for agent in both)
+    (_, first_left), (second_held, _) = spans
+    assert first_left <= second_held
+
+
+def test_a_holder_that_is_killed_lets_go(tmp_path: Path) -> None:
+    job_path, results = tmp_path / "job.json", tmp_path / "results.jsonl"
+    save_job(make_job(tmp_path, {"a": "steady"}), job_path)
+    holder = start(["-c", HOLDER, read_facts().device, "for ever"])
+    assert holder.stdout is not None
+    assert holder.stdout.readline().startswith("held")
+    agent = start([str(HERE / "lifelike_agent.py"), str(job_path), str(results)])
+    assert agent.stdout is not None
+    assert loads(agent.stdout.readline(), "event")["event"] == "waiting"
+    assert not results.exists()
+    end(holder)
+    agent.communicate(timeout=60)
+    assert agent.returncode == 0
+    assert [row.id for row in read_results(results).measurements] == ["a"]

@@ -40,17 +40,39 @@ def test_rows_come_back_as_they_were(tmp_path: Path, make_measurement: Make) -> 
 
 def test_a_file_cut_at_any_byte_gives_its_first_rows(tmp_path: Path, make_measurement: Make) -> None:
     path = tmp_path / "r.jsonl"
-    rows = [make_measurement(id) for id in "abc"]
-    content = write(path, list(rows))
+    rows = [make_measurement("a"), Failure("b", None, "some.target", "no such file"), make_measurement("c")]
+    content = write(path, rows)
     ends = [index + 1 for index, byte in enumerate(content) if byte == ord("\n")]
-    for length in range(0, len(content) + 1, 7):
+    for length in range(len(content) + 1):
         path.write_bytes(content[:length])
         whole = sum(end <= length for end in ends)
-        assert read_results(path).measurements == tuple(rows[:whole])
-    for length in (ends[0] - 1, ends[0], ends[0] + 1, len(content) - 1):
-        path.write_bytes(content[:length])
-        whole = sum(end <= length for end in ends)
-        assert write(path, list(rows[whole:])) == content
+        results = read_results(path)
+        assert results.measurements == tuple(row for row in rows[:whole] if isinstance(row, Measurement))
+        assert results.failures == tuple(row for row in rows[:whole] if isinstance(row, Failure))
+        if length % 97 == 0 or length - 1 in ends or length in ends:
+            assert write(path, rows[whole:]) == content  # what is written on is not glued to the torn row
+
+
+def test_a_file_that_lost_a_byte_anywhere_is_refused_or_shorter(tmp_path: Path, make_measurement: Make) -> None:
+    path = tmp_path / "r.jsonl"
+    row = make_measurement("a")
+    content = write(path, [row])
+    for place in range(len(content)):
+        path.write_bytes(content[:place] + content[place + 1 :])
+        try:
+            read = read_results(path).measurements
+        except JobError:
+            continue
+        assert read == (), f"byte {place}"
+
+
+def test_rows_of_earlier_versions_are_read() -> None:
+    rows = read_results(Path(__file__).with_name("format_1.jsonl")).measurements
+    assert [row.id for row in rows] == ["a", "b"]
+    for row in rows:
+        assert row.sitting is None
+        assert row.p25_low_ms <= row.p25_ms <= row.p25_high_ms
+        assert Measurement.from_json(row.to_json()) == row
 
 
 def test_a_changed_byte_is_never_read_as_a_result(tmp_path: Path, make_measurement: Make) -> None:
@@ -81,7 +103,7 @@ def test_a_broken_line_in_the_middle_is_named(tmp_path: Path, make_measurement: 
 @pytest.mark.parametrize(
     ("key", "value"),
     [
-        ("format", 2),
+        ("format", 3),
         ("id", ""),
         ("model_sha256", "xyz"),
         ("round_lengths", [3]),

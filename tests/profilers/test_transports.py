@@ -22,12 +22,20 @@ from profilers.errors import (
 from profilers.job import save_job
 from profilers.settings import Settings
 from profilers.transports.local import LocalTransport
+from tests.contracts.transport_contract import TransportCase, TransportContract
+from tests.profilers.onnxruntime_case import transport_case
 from tests.profilers.small_models import write_model
 
 
 @pytest.fixture(autouse=True)
 def own_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TMPDIR", str(tmp_path))
+
+
+class TestLocal(TransportContract):
+    @pytest.fixture
+    def case(self, tmp_path: Path, quick: Settings) -> TransportCase:
+        return transport_case(profilers.open_transport({"transport": "local"}), tmp_path, quick)
 
 
 @pytest.fixture
@@ -39,22 +47,6 @@ def job(tmp_path: Path, quick: Settings) -> profilers.Job:
     (tmp_path / "bad.onnx").write_bytes(b"garbage")
     models.insert(1, profilers.ModelFile("bad", tmp_path / "bad.onnx"))
     return profilers.Job(runtime="onnxruntime", models=tuple(models), settings=quick, reference="a")
-
-
-def test_a_job_comes_back_in_its_order(tmp_path: Path, job: profilers.Job) -> None:
-    local = profilers.open_transport({"transport": "local"})
-    events: list[dict[str, Any]] = []
-    rows = local.run_job(job, results_path=tmp_path / "results.jsonl", on_event=events.append)
-    assert [row.id for row in rows] == ["b", "a", "c"]
-    for row in rows:
-        assert 0 < row.min_ms <= row.p25_ms <= row.median_ms
-        assert row.p25_low_ms <= row.p25_ms <= row.p25_high_ms
-        assert row.load_ms > 0
-    assert [event["id"] for event in events if event["event"] == "failed"] == ["bad"]
-    assert local.run_job(job, results_path=tmp_path / "results.jsonl") == rows
-    _, target = local.facts(runtime="onnxruntime", threads=1, precision="fp32", batch_size=1)
-    assert {row.target for row in rows} == {target}
-    assert set(profilers.read_results(tmp_path / "results.jsonl").measurements) == set(rows)
 
 
 def test_replay_gives_the_recorded_times(tmp_path: Path, job: profilers.Job) -> None:
@@ -90,8 +82,9 @@ def test_errors_keep_their_class(tmp_path: Path, job: profilers.Job) -> None:
 @pytest.mark.parametrize(
     ("spec", "sentence"),
     [
-        ({"transport": "ssh", "host": "jetson"}, "later version"),
-        ({"transport": "adb"}, "later version"),
+        ({"transport": "ssh"}, "needs 'host'"),
+        ({"transport": "ssh", "host": "jetson", "colour": "red"}, "'colour' came"),
+        ({"transport": "adb"}, "must be 'local' or 'ssh'"),
         ({"transport": "pigeon"}, "pigeon"),
         ({}, "None"),
         ({"transport": "local", "host": "x"}, "host"),

@@ -165,7 +165,7 @@ def test_the_host_name_is_not_recorded() -> None:
 
 def test_steal_time_is_a_share_of_a_span(board: Path) -> None:
     before = CpuTimes.read(board)
-    assert before == CpuTimes(total=100, steal=2)
+    assert before == CpuTimes(total=100, steal=2, busy=33)
     share = steal_share(before, CpuTimes(total=300, steal=12))
     assert share == pytest.approx(0.05)
     (warning,) = warnings_of(replace(read_facts(), governor=None, cpu_quota_cores=None, steal_share=share))

@@ -37,12 +37,25 @@ class FakeTransport:
         return self.seconds
 
     def facts(
-        self, runtime: str = "onnxruntime", threads: int = 1, precision: str = "fp32", batch_size: int = 1
+        self,
+        runtime: str = "onnxruntime",
+        threads: int = 1,
+        precision: str = "fp32",
+        batch_size: int = 1,
+        power_mode: str = "default",
     ) -> tuple[DeviceFacts, Target]:
         return FACTS, self.target
 
     def noise(self, *, seconds: float) -> Noise:
-        return Noise(variation=0.01, slow_share=0.0, num_rounds=round(30 * seconds), advice=())
+        return Noise(
+            variation=0.01,
+            swing=0.02,
+            slow_share=0.0,
+            num_rounds=round(30 * seconds),
+            facts=FACTS,
+            conditions=(),
+            warnings=(),
+        )
 
     def run_job(
         self,

@@ -57,10 +57,7 @@ def test_an_unknown_device_says_what_to_write(file: Path) -> None:
 @pytest.mark.parametrize(
     ("device", "message"),
     [
-        (Device(name="gpu", runtime="tensorrt"), "needs an NVIDIA GPU and the runtime 'tensorrt'"),
-        (Device(name="jetson", transport="ssh", host="x"), "the transport 'ssh' comes in a later version"),
         (Device(name="old", transport="table", target="x"), "answers predictions only"),
-        (Device(name="cpu2", power_mode="15w"), "power_mode"),
     ],
 )
 def test_a_device_that_cannot_measure_says_why(device: Device, message: str) -> None:

@@ -9,7 +9,7 @@ import pytest
 from nat_deploy.errors import DeviceError, InputError, MeasurementError
 from nat_deploy.predictors.latency import load_table, predictor_from_table, score, table_path
 from nat_deploy.profiling import Device, ProfileProgress, find_table, judge, measure_architectures, profile
-from nat_deploy.profiling.choose import choose_sitting, choose_telling, reference_network
+from nat_deploy.profiling.choose import reference_network
 from nat_deploy.profiling.graphs import write_networks
 from nat_deploy.spaces import SearchSpace, make_space
 from tests.predictors.synthetic_device import TARGET, timing

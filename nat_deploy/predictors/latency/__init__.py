@@ -5,10 +5,12 @@ from nat_deploy.predictors.latency.additive import (
     AdditivePredictor,
     fit_on_networks,
     fit_predictor,
+    is_sum_of_blocks,
     predictor_from_table,
 )
 from nat_deploy.predictors.latency.baselines import BASELINES, Baseline, BaselineName, fit_baseline
 from nat_deploy.predictors.latency.block_index import BlockIndex
+from nat_deploy.predictors.latency.block_sum import BlockSumPredictor, fit_block_sum
 from nat_deploy.predictors.latency.card import Card, CardRow, make_card, repeatability
 from nat_deploy.predictors.latency.observations import Observations, measured_index, table_observations
 from nat_deploy.predictors.latency.prediction import LatencyPredictor, Prediction
@@ -21,6 +23,7 @@ from nat_deploy.predictors.latency.table import (
     NetworkEntry,
     OverheadEntry,
     Provenance,
+    Source,
     Statistic,
     Timing,
     table_path,
@@ -36,6 +39,7 @@ __all__ = [
     "BaselineName",
     "BlockEntry",
     "BlockIndex",
+    "BlockSumPredictor",
     "Card",
     "CardRow",
     "LatencyPredictor",
@@ -48,12 +52,15 @@ __all__ = [
     "Prediction",
     "Provenance",
     "Scores",
+    "Source",
     "Statistic",
     "TablePredictor",
     "Timing",
     "fit_baseline",
+    "fit_block_sum",
     "fit_on_networks",
     "fit_predictor",
+    "is_sum_of_blocks",
     "load_table",
     "make_card",
     "measured_index",

@@ -39,6 +39,7 @@ from scipy.special import stdtrit
 from nat_deploy.errors import InputError
 from nat_deploy.predictors.latency.block_costs import BlockCosts, CostTable, joined, of_blocks, of_call
 from nat_deploy.predictors.latency.block_index import BlockIndex
+from nat_deploy.predictors.latency.block_sum import BlockSumPredictor, fit_block_sum
 from nat_deploy.predictors.latency.grouped_ridge import GroupedRidge, fit_grouped_ridge
 from nat_deploy.predictors.latency.observations import (
     Observations,
@@ -146,25 +147,33 @@ def fit_predictor(
 
 def predictor_from_table(
     space: SearchSpace, table: LatencyTable, *, statistic: Statistic = "p25", sources: Sequence[LatencyTable] = ()
-) -> AdditivePredictor:
+) -> AdditivePredictor | BlockSumPredictor:
     """The predictor that a table gives for a space; the table may be of another number of classes and of other resolutions.
 
     Args:
         sources: Tables of other targets for the same space, for a device of which few networks were measured.
 
     Raises:
-        InputError: A table is of another space, or holds too few networks.
+        InputError: A table is of another space, or holds too few networks and too few blocks.
     """
     if table.space != space.name:
         raise InputError(f"the latency table must be of space '{space.name}', but it is of '{table.space}'; profile this space")
+    if is_sum_of_blocks(table):
+        return fit_block_sum(space, table, statistic=statistic)
     index = measured_index(space, table)
+    others = [predictor_from_table(space, source, statistic=statistic) for source in sources]
     return fit_predictor(
         index,
         table.target,
         table_observations(index, table, statistic),
         into=BlockIndex(space),
-        sources=[predictor_from_table(space, source, statistic=statistic) for source in sources],
+        sources=[other for other in others if isinstance(other, AdditivePredictor)],
     )
+
+
+def is_sum_of_blocks(table: LatencyTable) -> bool:
+    """Whether blocks are all that the predictor of a table can go by: there are some, and too few whole networks."""
+    return table.num_networks < MIN_NETWORKS and bool(table.blocks)
 
 
 def fit_on_networks(
@@ -329,9 +338,11 @@ def _main_directions(index: BlockIndex, costs: BlockCosts) -> FloatArray:
     genes = index.space.sample(np.random.default_rng(0), 400)
     doubts = costs.of_graphs(index, index.count(genes), genes[:, 0])[:, 1:]
     doubts /= np.linalg.norm(doubts, axis=1, keepdims=True) + 1e-300
-    _, sizes, directions = np.linalg.svd(doubts, full_matrices=False)
-    kept = int(np.searchsorted(np.cumsum(sizes**2) / (sizes**2).sum(), _KEPT)) + 1
-    return np.asarray(block_diag(1.0, directions[:kept].T))
+    # Not by singular values: LAPACK's fast way to them has failed to converge on doubts of a real table.
+    sizes, directions = np.linalg.eigh(doubts.T @ doubts)
+    sizes, directions = np.maximum(sizes[::-1], 0), directions[:, ::-1]
+    kept = int(np.searchsorted(np.cumsum(sizes) / sizes.sum(), _KEPT)) + 1
+    return np.asarray(block_diag(1.0, directions[:, :kept]))
 
 
 def _conformal_factor(scores: FloatArray) -> float:

@@ -38,6 +38,29 @@ def layer_variants(blocks: Sequence[Block]) -> NDArray[np.int64]:
     return _numbered([(kind, block.kernel_size, block.mid_channels) for kind, block in zip(types, blocks, strict=True)])
 
 
+def block_traffic(features: FloatArray) -> FloatArray:
+    """Values that each block reads and writes, shape `(num_blocks,)`, from its features: one number that grows with the latency
+    on most devices."""
+    return np.asarray(features[:, 6] + features[:, 7] + features[:, 8])
+
+
+def block_size(blocks: Sequence[Block], features: FloatArray) -> FloatArray:
+    """MACs and traffic of each block, shape `(num_blocks, 2)`."""
+    return np.column_stack([[count_macs(block) for block in blocks], block_traffic(features)])
+
+
+def features_by_type(blocks: Sequence[Block], features: FloatArray) -> FloatArray:
+    """The features of each block in the columns of its layer type, zero elsewhere; shape `(num_blocks, p)`."""
+    by_type = _one_hot(layer_types(blocks))[:, :, None] * features[:, None, :]
+    columns = by_type.reshape(len(blocks), -1)
+    return np.asarray(columns[:, columns.any(axis=0)])
+
+
+def traffic_by_variant(blocks: Sequence[Block], features: FloatArray) -> FloatArray:
+    """The traffic of each block in the column of its variant, zero elsewhere; shape `(num_blocks, p)`."""
+    return np.asarray(_one_hot(layer_variants(blocks)) * block_traffic(features)[:, None])
+
+
 def _features(block: Block) -> tuple[float, ...]:
     area_in, area_out, mid = block.in_size**2, block.out_size**2, block.mid_channels
     ends = block.in_channels * area_in + block.out_channels * area_out
@@ -64,3 +87,7 @@ def _fixed_outputs(block: Block) -> int:
 def _numbered(values: Sequence[object]) -> NDArray[np.int64]:
     numbers: dict[object, int] = {}
     return np.array([numbers.setdefault(value, len(numbers)) for value in values], dtype=np.int64)
+
+
+def _one_hot(numbers: NDArray[np.int64]) -> FloatArray:
+    return np.eye(int(numbers.max()) + 1)[numbers]

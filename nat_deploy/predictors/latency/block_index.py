@@ -7,9 +7,15 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from nat_deploy.predictors.latency.block_features import block_features, layer_types, layer_variants
+from nat_deploy.predictors.latency.block_features import (
+    block_features,
+    block_size,
+    block_traffic,
+    features_by_type,
+    traffic_by_variant,
+)
 from nat_deploy.predictors.latency.prediction import FloatArray
-from nat_deploy.spaces import Block, Genes, SearchSpace, count_macs
+from nat_deploy.spaces import Block, Genes, SearchSpace
 
 
 @dataclass(frozen=True)
@@ -50,26 +56,23 @@ class BlockIndex:
 
     @cached_property
     def traffic(self) -> FloatArray:
-        """Values that each block reads and writes, shape `(num_blocks,)`: one number that grows with the latency on most
-        devices."""
-        return self.features[:, 6] + self.features[:, 7] + self.features[:, 8]
+        """`block_traffic` of the blocks, shape `(num_blocks,)`."""
+        return block_traffic(self.features)
 
     @cached_property
     def size(self) -> FloatArray:
         """MACs and traffic of each block, shape `(num_blocks, 2)`."""
-        return np.column_stack([[count_macs(block) for block in self.blocks], self.traffic])
+        return block_size(self.blocks, self.features)
 
     @cached_property
     def features_by_type(self) -> FloatArray:
         """The features of each block in the columns of its layer type, zero elsewhere; shape `(num_blocks, p)`."""
-        by_type = _one_hot(layer_types(self.blocks))[:, :, None] * self.features[:, None, :]
-        columns = by_type.reshape(len(self.blocks), -1)
-        return columns[:, columns.any(axis=0)]
+        return features_by_type(self.blocks, self.features)
 
     @cached_property
     def traffic_by_variant(self) -> FloatArray:
         """The traffic of each block in the column of its variant, zero elsewhere; shape `(num_blocks, p)`."""
-        return _one_hot(layer_variants(self.blocks)) * self.traffic[:, None]
+        return traffic_by_variant(self.blocks, self.features)
 
     @property
     def fixed(self) -> NDArray[np.int64]:
@@ -118,7 +121,3 @@ class BlockIndex:
         layers = np.full((*found[:, elastic].shape[:2], num_values + 1), len(places), dtype=np.int64)
         layers[..., 1:] = found[:, elastic]
         return tuple(places), np.delete(found[..., 0], elastic, axis=1), layers
-
-
-def _one_hot(numbers: NDArray[np.int64]) -> FloatArray:
-    return np.eye(int(numbers.max()) + 1)[numbers]

@@ -9,13 +9,20 @@ from datetime import UTC, datetime
 import numpy as np
 from numpy.typing import NDArray
 
-from nat_deploy.predictors.latency.additive import fit_predictor, predictor_from_table
+from nat_deploy.predictors.latency.additive import (
+    MIN_NETWORKS,
+    AdditivePredictor,
+    fit_predictor,
+    is_sum_of_blocks,
+    predictor_from_table,
+)
 from nat_deploy.predictors.latency.baselines import BASELINES, fit_baseline
+from nat_deploy.predictors.latency.block_sum import fit_block_sum, fit_blocks, measured_blocks
 from nat_deploy.predictors.latency.observations import measured_index, table_observations
 from nat_deploy.predictors.latency.prediction import FloatArray, Prediction
 from nat_deploy.predictors.latency.scores import Scores, score
 from nat_deploy.predictors.latency.table import LatencyTable, NetworkEntry, Statistic
-from nat_deploy.spaces import Architecture, SearchSpace
+from nat_deploy.spaces import Architecture, SearchSpace, count_macs
 
 OURS = "natdeploy"
 SPEED_KNOWN = "natdeploy, speed known"
@@ -54,6 +61,7 @@ class Card:
     sources: tuple[str, ...]
     rows: tuple[CardRow, ...]
     repeatability: Scores | None
+    allowance: float | None = None  # of a sum of blocks: what its intervals allow for that; scores are then of blocks
 
     @property
     def scores(self) -> Scores:
@@ -63,9 +71,10 @@ class Card:
     def lines(self) -> tuple[str, ...]:
         """The card as plain text."""
         used = "used" if self.uses_blocks else "measured, but they did not help and are not used"
+        left_out = "networks" if self.allowance is None else "blocks"
         head = [
             f"{self.space} on {self.target_key}, {self.date}, {self.statistic}",
-            f"{self.num_networks} networks and {self.num_blocks} blocks ({used}); scores on networks left out of the fit",
+            f"{self.num_networks} networks and {self.num_blocks} blocks ({used}); scores on {left_out} left out of the fit",
             *([f"with tables of {', '.join(self.sources)}"] if self.sources else []),
             f"{'':24}{'+-5 %':>8}{'+-10 %':>8}{'MAPE':>8}{'tau':>7}{'rho':>7}{'in 95 %':>9}{'width':>9}",
         ]
@@ -75,6 +84,12 @@ class Card:
             if self.repeatability
             else ["no network was measured in enough sittings to tell how well labels repeat"]
         )
+        if self.allowance is not None:
+            checked = f"too few networks ({self.num_networks}) have" if self.num_networks else "nobody has"
+            noise.append(
+                f"a network is the sum of its blocks here, which {checked} checked: intervals allow {100 * self.allowance:.0f} % for it; "
+                f"measure {MIN_NETWORKS} networks or more"
+            )
         return (*head, *rows, *noise)
 
 
@@ -86,15 +101,20 @@ def make_card(
     Args:
         sources: Tables of other targets, as `predictor_from_table` takes them.
 
+    A table of blocks with too few networks is judged by its blocks, each left out once.
+
     Raises:
-        InputError: The table holds too few networks of the space.
+        InputError: The table holds too few networks of the space, and too few blocks.
     """
+    if is_sum_of_blocks(table):
+        return _card_of_blocks(space, table, statistic)
     index = measured_index(space, table)
     observations = table_observations(index, table, statistic)
     rows = observations.is_network
     genes = np.array([index.space.encode(entry.architecture) for entry in table.networks], dtype=np.int64)
     measured = observations.latency_ms[rows]
-    of_others = [predictor_from_table(space, source, statistic=statistic) for source in sources]
+    found = [predictor_from_table(space, source, statistic=statistic) for source in sources]
+    of_others = [predictor for predictor in found if isinstance(predictor, AdditivePredictor)]
     predictor = fit_predictor(index, table.target, observations, sources=of_others)
     folds = _folds(observations.graphs[rows])
     numbers = np.unique(folds)
@@ -132,6 +152,33 @@ def make_card(
         sources=tuple(source.target.key for source in predictor.sources),
         rows=tuple(scored),
         repeatability=repeatability(table.networks, statistic),
+    )
+
+
+def _card_of_blocks(space: SearchSpace, table: LatencyTable, statistic: Statistic) -> Card:
+    measured = measured_blocks(table, statistic)
+    ridge = fit_blocks(measured, ()).ridge
+    # Residuals are shares of what a block took alone.
+    ours = measured.alone_ms * (1 - ridge.loo_residuals)
+    macs = np.array([[1, count_macs(block)] for block in measured.blocks]) / measured.alone_ms[:, None]
+    leverage = np.einsum("ij,ji->i", macs, np.linalg.pinv(macs))
+    residuals = (1 - macs @ np.linalg.pinv(macs).sum(axis=1)) / np.maximum(1 - leverage, 1e-6)
+    return Card(
+        target_key=table.target.key,
+        space=table.space,
+        date=datetime.now(UTC).date().isoformat(),
+        statistic=statistic,
+        num_networks=table.num_networks,
+        num_repeated=0,
+        num_blocks=len(table.blocks),
+        uses_blocks=True,
+        sources=(),
+        rows=(
+            CardRow(name=OURS, scores=score(ours, measured.alone_ms)),
+            CardRow(name="macs", scores=score(measured.alone_ms * (1 - residuals), measured.alone_ms)),
+        ),
+        repeatability=repeatability(table.networks, statistic),
+        allowance=fit_block_sum(space, table, statistic=statistic).allowance,
     )
 
 

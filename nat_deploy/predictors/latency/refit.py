@@ -17,10 +17,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from nat_deploy.predictors.latency.additive import AdditivePredictor, fit_predictor, predictor_from_table
+from nat_deploy.predictors.latency.additive import MIN_NETWORKS, AdditivePredictor, fit_predictor, predictor_from_table
 from nat_deploy.predictors.latency.block_index import BlockIndex
+from nat_deploy.predictors.latency.block_sum import BlockSumPredictor
 from nat_deploy.predictors.latency.observations import Observations, measured_index, table_observations
-from nat_deploy.predictors.latency.prediction import FloatArray, Prediction
+from nat_deploy.predictors.latency.prediction import FloatArray, LatencyPredictor, Prediction
 from nat_deploy.predictors.latency.table import LatencyTable, Statistic
 from nat_deploy.spaces import Genes, SearchSpace
 from profilers.target import Target
@@ -49,7 +50,7 @@ class MeasuredSitting:
 class LevelledPredictor:
     """A predictor of the table's level, times `level`: how much slower the device is in the newest sittings."""
 
-    predictor: AdditivePredictor
+    predictor: LatencyPredictor
     level: float
 
     @property
@@ -73,14 +74,14 @@ class TablePredictor:
     space: SearchSpace
     index: BlockIndex  # of everything measured
     observations: Observations  # of the table
-    predictor: AdditivePredictor
+    predictor: AdditivePredictor | BlockSumPredictor
 
     @staticmethod
     def of(space: SearchSpace, table: LatencyTable, *, statistic: Statistic) -> "TablePredictor":
         """Fit on a table.
 
         Raises:
-            InputError: The table is of another space, or holds too few networks.
+            InputError: The table is of another space, or holds too few networks and too few blocks.
         """
         predictor = predictor_from_table(space, table, statistic=statistic)
         index = measured_index(space, table)
@@ -104,14 +105,30 @@ class TablePredictor:
         """The predictor of the table and these sittings, oldest first, of the same statistic, at the level of the newest."""
         if not sittings:
             return LevelledPredictor(predictor=self.predictor, level=1.0)
+        if isinstance(self.predictor, BlockSumPredictor):
+            return self._refit_sum(self.predictor, sittings)
         drift = _Drift.of(self.predictor, sittings)
-        known = self.observations
-        first_number = int(known.sittings.max()) + 1
-        for number, (sitting, level) in enumerate(zip(sittings, drift.levels(), strict=True), start=first_number):
-            known = _joined(self._observed(sitting, level=level, number=number), known)
+        known = self._with_sittings(sittings, drift.levels())
         return LevelledPredictor(
             predictor=fit_predictor(self.index, self.target, known, into=self.predictor.index), level=drift.level
         )
+
+    def _refit_sum(self, sums: BlockSumPredictor, sittings: Sequence[MeasuredSitting]) -> LevelledPredictor:
+        """Networks that make up for those that the table lacks: its level is theirs."""
+        known = self._with_sittings(sittings, np.ones(len(sittings)))
+        if int(known.is_network.sum()) >= MIN_NETWORKS:
+            return LevelledPredictor(predictor=fit_predictor(self.index, self.target, known, into=sums.index), level=1.0)
+        genes = np.concatenate([sitting.genes for sitting in sittings])
+        measured_ms = np.concatenate([sitting.value_ms for sitting in sittings])
+        return LevelledPredictor(predictor=sums.after(genes, measured_ms), level=1.0)
+
+    def _with_sittings(self, sittings: Sequence[MeasuredSitting], levels: FloatArray) -> Observations:
+        """What the table holds and what was measured since, brought to the table's level."""
+        known = self.observations
+        first_number = int(known.sittings.max(initial=-1)) + 1
+        for number, (sitting, level) in enumerate(zip(sittings, levels, strict=True), start=first_number):
+            known = _joined(self._observed(sitting, level=float(level), number=number), known)
+        return known
 
     def _observed(self, sitting: MeasuredSitting, *, level: float, number: int) -> Observations:
         genes = np.stack([self.index.space.encode(self.space.decode(row)) for row in sitting.genes])

@@ -15,6 +15,11 @@ from profilers.target import Target
 Statistic = Literal["p25", "median"]
 STATISTICS: tuple[Statistic, ...] = get_args(Statistic)
 
+Source = Literal["measured", "kit", "once-for-all"]
+"""Who measured: natdeploy itself, somebody by hand with a kit, or the authors of Once-for-all, who published their tables."""
+
+_Z95 = 1.96
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Timing:
@@ -22,6 +27,9 @@ class Timing:
 
     `p25_ms`, the first quartile of the runs, is what predictors learn and compare: noise of a busy host only ever adds time,
     and moves it least. `median_ms` is what users know from other tools.
+
+    Where others measured, often one figure is all that was written down, a mean or a median. Then `single` is true, the figure stands
+    for both statistics, and `converged` is false, since nobody can tell.
     """
 
     p25_ms: float
@@ -32,6 +40,7 @@ class Timing:
     high_ms: float
     num_runs: int
     converged: bool = True
+    single: bool = False
 
     def __post_init__(self) -> None:
         for low, value, high in ((self.p25_low_ms, self.p25_ms, self.p25_high_ms), (self.low_ms, self.median_ms, self.high_ms)):
@@ -41,6 +50,8 @@ class Timing:
                 )
         if self.p25_ms > self.median_ms:
             raise ValueError(f"the first quartile must not exceed the median, but {self.p25_ms} ms and {self.median_ms} ms came")
+        if self.single and (self.p25_low_ms, self.p25_ms, self.p25_high_ms) != (self.low_ms, self.median_ms, self.high_ms):
+            raise ValueError(f"a single figure must stand for both statistics, but {self.p25_ms} ms and {self.median_ms} ms came")
         if self.num_runs < 1:
             raise ValueError(f"num_runs must be at least 1, but it is {self.num_runs}")
 
@@ -58,6 +69,20 @@ class Timing:
             num_runs=m.num_runs,
             converged=m.converged,
         )
+
+    @classmethod
+    def of_figure(cls, ms: float, *, std_ms: float = 0.0, num_runs: int = 1) -> "Timing":
+        """One figure that somebody wrote down, in ms.
+
+        Its interval follows from `std_ms`, the standard deviation of `num_runs` runs, as if they were independent; without one
+        it has no width, which says that nothing is known and not that the figure is exact.
+        """
+        half_ms = min(_Z95 * std_ms / math.sqrt(num_runs), 0.9 * ms)
+        low, high = ms - half_ms, ms + half_ms
+        return cls(
+            p25_ms=ms, p25_low_ms=low, p25_high_ms=high, median_ms=ms, low_ms=low, high_ms=high,
+            num_runs=num_runs, converged=False, single=True,
+        )  # fmt: skip
 
     def value_ms(self, statistic: Statistic) -> float:
         return self.p25_ms if statistic == "p25" else self.median_ms
@@ -99,17 +124,19 @@ class Provenance:
     created: str  # ISO 8601, UTC
     natdeploy_version: str
     seed: int
+    source: Source = "measured"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LatencyTable:
     """Measured latencies of one target and one space, all in ms of one batch of `target.batch_size`.
 
-    A sitting is a group of graphs measured interleaved; only within one are latencies free of the device's drift.
+    A sitting is a group of graphs measured interleaved; only within one are latencies free of the device's drift. `facts` are None
+    where nobody wrote down what the device is.
     """
 
     target: Target
-    facts: DeviceFacts
+    facts: DeviceFacts | None
     space: str
     num_classes: int
     provenance: Provenance
