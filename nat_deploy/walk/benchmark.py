@@ -8,7 +8,7 @@ from typing import Any
 
 from nat_deploy.errors import MissingError, NatDeployError
 from nat_deploy.export.sidecar import load_sidecar, sidecar_path
-from nat_deploy.profiling import find_device, measure_models
+from nat_deploy.profiling import Device, find_device, measure_models
 from nat_deploy.spaces.subnet_file import SubnetFile
 from nat_deploy.walk.describe import PredictedLatency, predict_latency
 from profilers import Measurement, ModelFile, Settings
@@ -63,19 +63,19 @@ def benchmark_file(
             settings=settings,
             on_event=on_event,
         )
-    predicted, reason = _predict(model, device_name, tables)
+    predicted, reason = _predict(model, device, tables)
     return BenchmarkResult(
         model=model, num_bytes=model.stat().st_size, measurement=measured[0], predicted=predicted, why_not_predicted=reason
     )
 
 
-def _predict(model: Path, device_name: str, tables: Path | None) -> tuple[PredictedLatency | None, str | None]:
+def _predict(model: Path, device: Device, tables: Path | None) -> tuple[PredictedLatency | None, str | None]:
     """A benchmark is worth having without a prediction, so what stands in its way is told and not raised."""
     if not sidecar_path(model).is_file():
         return None, f"no sidecar '{sidecar_path(model).name}' says which architecture this is"
     try:
         sidecar = load_sidecar(model)
         subnet = SubnetFile(architecture=sidecar.architecture, num_classes=sidecar.num_classes)
-        return predict_latency(subnet, device_name, tables), None
+        return predict_latency(subnet, device, tables), None
     except NatDeployError as error:
         return None, str(error)
