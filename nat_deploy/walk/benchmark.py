@@ -2,12 +2,12 @@
 
 import tempfile
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from nat_deploy.errors import MissingError, NatDeployError
-from nat_deploy.export.sidecar import load_sidecar, sidecar_path
+from nat_deploy.export.sidecar import Sidecar, load_sidecar, sidecar_path
 from nat_deploy.profiling import Device, find_device, measure_models
 from nat_deploy.spaces.subnet_file import SubnetFile
 from nat_deploy.walk.describe import PredictedLatency, predict_latency
@@ -55,6 +55,9 @@ def benchmark_file(
     if not model.is_file():
         raise MissingError(f"model '{model}' must exist, but it does not; make one with: natdeploy export SUBNET --format onnx")
     device = find_device(device_name, allow_power_mode=allow_power_mode)
+    sidecar, reason = _read_sidecar(model)
+    if sidecar is not None:  # the target is named after what the graph computes in, whatever the device is described with
+        device = replace(device, precision=sidecar.precision)
     with tempfile.TemporaryDirectory(prefix="natdeploy-") as folder:
         measured = measure_models(
             device,
@@ -63,18 +66,26 @@ def benchmark_file(
             settings=settings,
             on_event=on_event,
         )
-    predicted, reason = _predict(model, device, tables)
+    predicted = None
+    if sidecar is not None:
+        predicted, reason = _predict(sidecar, device, tables)
     return BenchmarkResult(
         model=model, num_bytes=model.stat().st_size, measurement=measured[0], predicted=predicted, why_not_predicted=reason
     )
 
 
-def _predict(model: Path, device: Device, tables: Path | None) -> tuple[PredictedLatency | None, str | None]:
+def _read_sidecar(model: Path) -> tuple[Sidecar | None, str | None]:
     """A benchmark is worth having without a prediction, so what stands in its way is told and not raised."""
     if not sidecar_path(model).is_file():
         return None, f"no sidecar '{sidecar_path(model).name}' says which architecture this is"
     try:
-        sidecar = load_sidecar(model)
+        return load_sidecar(model), None
+    except NatDeployError as error:
+        return None, str(error)
+
+
+def _predict(sidecar: Sidecar, device: Device, tables: Path | None) -> tuple[PredictedLatency | None, str | None]:
+    try:
         subnet = SubnetFile(architecture=sidecar.architecture, num_classes=sidecar.num_classes)
         return predict_latency(subnet, device, tables), None
     except NatDeployError as error:
