@@ -8,7 +8,7 @@ from typing import Any
 
 from nat_deploy.errors import MissingError, NatDeployError
 from nat_deploy.export.sidecar import Sidecar, load_sidecar, sidecar_path
-from nat_deploy.profiling import find_device, measure_models
+from nat_deploy.profiling import Device, find_device, measure_models
 from nat_deploy.spaces.subnet_file import SubnetFile
 from nat_deploy.walk.describe import PredictedLatency, predict_latency
 from profilers import Measurement, ModelFile, Settings
@@ -68,7 +68,7 @@ def benchmark_file(
         )
     predicted = None
     if sidecar is not None:
-        predicted, reason = _predict(sidecar, device_name, tables)
+        predicted, reason = _predict(sidecar, device, tables)
     return BenchmarkResult(
         model=model, num_bytes=model.stat().st_size, measurement=measured[0], predicted=predicted, why_not_predicted=reason
     )
@@ -84,15 +84,9 @@ def _read_sidecar(model: Path) -> tuple[Sidecar | None, str | None]:
         return None, str(error)
 
 
-def _predict(sidecar: Sidecar, device_name: str, tables: Path | None) -> tuple[PredictedLatency | None, str | None]:
-    described = find_device(device_name).precision
-    if sidecar.precision != described:
-        return None, (
-            f"the model is in {sidecar.precision}, but predictions for device '{device_name}' are for {described}; "
-            f'name a device with precision = "{sidecar.precision}" in devices.toml'
-        )
+def _predict(sidecar: Sidecar, device: Device, tables: Path | None) -> tuple[PredictedLatency | None, str | None]:
     try:
         subnet = SubnetFile(architecture=sidecar.architecture, num_classes=sidecar.num_classes)
-        return predict_latency(subnet, device_name, tables), None
+        return predict_latency(subnet, device, tables), None
     except NatDeployError as error:
         return None, str(error)
