@@ -240,9 +240,9 @@ def _turbo(root: Path) -> bool | None:
 
 def _clocks_locked(root: Path) -> bool | None:
     """Whether the lowest allowed frequency is the highest, of every CPU and of the GPU of a Jetson."""
-    limits = [(_read(place / "scaling_min_freq"), _read(place / "scaling_max_freq"))
+    limits = [(read_text(place / "scaling_min_freq"), read_text(place / "scaling_max_freq"))
               for place in root.glob("sys/devices/system/cpu/cpu[0-9]*/cpufreq")]  # fmt: skip
-    limits += [(_read(place / "min_freq"), _read(place / "max_freq"))
+    limits += [(read_text(place / "min_freq"), read_text(place / "max_freq"))
                for place in root.glob("sys/class/devfreq/*") if re.search(r"gpu|gv11b|ga10b|gp10b|gm20b", place.name)]  # fmt: skip
     known = [(low, high) for low, high in limits if low is not None and high is not None]
     return all(low == high for low, high in known) if known else None
@@ -250,7 +250,7 @@ def _clocks_locked(root: Path) -> bool | None:
 
 def _l4t(root: Path) -> str | None:
     """Read `# R36 (release), REVISION: 4.3, ...`."""
-    match = re.search(r"R(\d+).*?REVISION:\s*([\d.]+)", _read(root / "etc/nv_tegra_release") or "")
+    match = re.search(r"R(\d+).*?REVISION:\s*([\d.]+)", read_text(root / "etc/nv_tegra_release") or "")
     return f"{match.group(1)}.{match.group(2)}" if match else None
 
 
