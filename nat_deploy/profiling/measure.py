@@ -44,6 +44,7 @@ def measure_models(
     *,
     results_path: Path,
     reference: str | None = None,
+    together: bool = False,
     settings: Settings | None = None,
     seed: int = 0,
     transport: Transport | None = None,
@@ -54,6 +55,7 @@ def measure_models(
     Args:
         results_path: Where finished rows are kept; rows it holds already are not measured again.
         reference: Id of the model that is timed again and again to see whether the device changed speed.
+        together: All take rounds until the last one is done, so that any two can be compared round by round.
         settings: Those of the measuring protocol; its defaults otherwise.
         transport: The way to the device, by default the one its description asks for.
 
@@ -86,6 +88,7 @@ def measure_models(
         reference=reference,
         seed=seed,
         group_size=len(models),
+        together=together,
     )
     try:
         measured = transport.run_job(job, results_path=results_path, on_event=listen)

@@ -1,6 +1,6 @@
 """The walk from a data set to a measured network, as functions: what the commands do, without a terminal."""
 
-from nat_deploy.walk.benchmark import BenchmarkResult, benchmark_file
+from nat_deploy.walk.benchmark import Benchmark, BenchmarkResult, benchmark_file, benchmark_files
 from nat_deploy.walk.describe import Description, describe_subnet
 from nat_deploy.walk.effort import EFFORTS, Effort, EffortName
 from nat_deploy.walk.latency import LatencyModel, get_latency_model
@@ -10,6 +10,7 @@ from nat_deploy.walk.shipped import shipped_supernet
 
 __all__ = [
     "EFFORTS",
+    "Benchmark",
     "BenchmarkResult",
     "Description",
     "Effort",
@@ -19,6 +20,7 @@ __all__ = [
     "SearchListener",
     "SearchRequest",
     "benchmark_file",
+    "benchmark_files",
     "describe_subnet",
     "get_latency_model",
     "load_request",

@@ -1,17 +1,18 @@
-"""Benchmark: the latency of an ONNX file on a device, with the prediction beside it where there is one."""
+"""Benchmark: the latency of ONNX files on a device, side by side, with predictions beside them where there are any."""
 
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from nat_deploy.errors import MissingError, NatDeployError
+from nat_deploy.errors import MeasurementError, MissingError, NatDeployError
 from nat_deploy.export.sidecar import Sidecar, load_sidecar, sidecar_path
 from nat_deploy.profiling import Device, find_device, measure_models
 from nat_deploy.spaces.subnet_file import SubnetFile
 from nat_deploy.walk.describe import PredictedLatency, predict_latency
-from profilers import Measurement, ModelFile, Settings
+from profilers import Comparison, Measurement, ModelFile, Settings, compare
+from profilers.errors import JobError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,44 +34,85 @@ class BenchmarkResult:
         return 1000.0 * self.measurement.target.batch_size / self.measurement.median_ms
 
 
-def benchmark_file(
-    model: Path,
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Benchmark:
+    """Models measured in one sitting.
+
+    comparisons     each model but the first against the first, in their order; ids are places in `results`
+    """
+
+    results: tuple[BenchmarkResult, ...]
+    comparisons: tuple[Comparison, ...]
+
+
+def benchmark_files(
+    models: Sequence[Path],
     device_name: str,
     *,
     settings: Settings | None = None,
     allow_power_mode: bool = False,
     tables: Path | None = None,
     on_event: Callable[[Mapping[str, Any]], None] | None = None,
-) -> BenchmarkResult:
-    """Measure an ONNX file.
+) -> Benchmark:
+    """Measure ONNX files, taking turns, and compare them with the first.
 
     Args:
+        models: One or more files; the same file twice shows how far a difference is noise.
         tables: Run folder whose latency tables are known too.
 
     Raises:
         MissingError: There is no such file.
         DeviceError: The device cannot measure from here.
-        MeasurementError: The device cannot run the model.
+        MeasurementError: The device cannot run a model.
     """
-    if not model.is_file():
-        raise MissingError(f"model '{model}' must exist, but it does not; make one with: natdeploy export SUBNET --format onnx")
+    for model in models:
+        if not model.is_file():
+            raise MissingError(
+                f"model '{model}' must exist, but it does not; make one with: natdeploy export SUBNET --format onnx"
+            )
     device = find_device(device_name, allow_power_mode=allow_power_mode)
-    sidecar, reason = _read_sidecar(model)
-    if sidecar is not None:  # the target is named after what the graph computes in, whatever the device is described with
-        device = replace(device, precision=sidecar.precision)
     with tempfile.TemporaryDirectory(prefix="natdeploy-") as folder:
         measured = measure_models(
             device,
-            [ModelFile("model", str(model))],
+            [ModelFile(str(number), str(model)) for number, model in enumerate(models)],
             results_path=Path(folder) / "results.jsonl",
+            together=True,
             settings=settings,
             on_event=on_event,
         )
+    try:
+        comparisons = tuple(compare(other, measured[0]) for other in measured[1:])
+    except JobError as error:  # a crash of one of them took the sitting apart
+        raise MeasurementError(f"device '{device.name}': {error}") from error
+    results = [_result(model, measurement, device, tables) for model, measurement in zip(models, measured, strict=True)]
+    return Benchmark(results=tuple(results), comparisons=comparisons)
+
+
+def benchmark_file(
+    model: Path,
+    device_name: str,
+    *,
+    settings: Settings | None = None,
+    tables: Path | None = None,
+) -> BenchmarkResult:
+    """Measure one ONNX file; as `benchmark_files`."""
+    return benchmark_files([model], device_name, settings=settings, tables=tables).results[0]
+
+
+def _result(model: Path, measurement: Measurement, device: Device, tables: Path | None) -> BenchmarkResult:
+    sidecar, reason = _read_sidecar(model)
     predicted = None
     if sidecar is not None:
+        # The target is named after what the graph computes in, whatever the device is described with.
+        device = replace(device, precision=sidecar.precision)
+        measurement = replace(measurement, target=replace(measurement.target, precision=sidecar.precision))
         predicted, reason = _predict(sidecar, device, tables)
     return BenchmarkResult(
-        model=model, num_bytes=model.stat().st_size, measurement=measured[0], predicted=predicted, why_not_predicted=reason
+        model=model,
+        num_bytes=model.stat().st_size,
+        measurement=measurement,
+        predicted=predicted,
+        why_not_predicted=reason,
     )
 
 
