@@ -14,7 +14,7 @@ from tests.cli.run import natdeploy
 
 SUBNET = {
     "format": 1,
-    "space": "ofa-mbv3-w0.5",
+    "space": "ofa-mbv3-w0.35",
     "resolution": 48,
     "num_classes": 10,
     "depth": [2, 2, 2, 2, 2],
