@@ -83,7 +83,7 @@ def predict_latency(subnet: SubnetFile, device: Device, tables: Path | None = No
     space = subnet.space
     table = find_table(device, space.name, run_folder=tables)
     if table is None:
-        profiling = f"natdeploy profile --device {device.name} --space {space.name}"
+        profiling = f"natdeploy profile --device {device.name} --space {space.name}{_flags(device)}"
         maker = "natdeploy table import" if device.transport == "table" else profiling
         raise MissingError(
             f"predicting needs a latency table of '{space.name}' on '{device.name}', but there is none; make one with: {maker}"
@@ -99,3 +99,11 @@ def predict_latency(subnet: SubnetFile, device: Device, tables: Path | None = No
         is_outside=bool(np.asarray(predictor.is_outside(genes))[0]),
         sources=tuple(source.target.key for source in predictor.sources) if isinstance(predictor, AdditivePredictor) else (),
     )
+
+
+def _flags(device: Device) -> str:
+    """What a command line needs beside the name of a device to mean the same target."""
+    threads = f" --threads {device.threads}" if device.threads > 1 else ""
+    batch_size = f" --batch-size {device.batch_size}" if device.batch_size > 1 else ""
+    precision = f" --precision {device.precision}" if device.precision != "fp32" else ""
+    return threads + batch_size + precision

@@ -45,3 +45,33 @@ def test_a_card_has_ours_and_the_baselines() -> None:
     assert (card.num_networks, card.num_blocks, card.repeatability) == (30, 10, None)
     assert len(card.lines()) == 8
     assert "no network was measured in enough sittings" in card.lines()[-1]
+
+
+def test_a_card_tells_the_ceiling_from_the_reference_and_the_error_with_the_speed_known() -> None:
+    """Six sittings at different speeds, each with the same first network."""
+    table = make_table(small_space(), np.random.default_rng(0), num_networks=60, num_blocks=0)
+    states = (1.0, 1.2, 1.0, 1.0, 0.8, 1.0)
+    entries = []
+    for sitting, state in enumerate(states):
+        of_sitting = [table.networks[0], *table.networks[1 + 9 * sitting : 10 + 9 * sitting]]
+        entries += [replace(e, sitting=sitting, timing=timing(e.timing.p25_ms * state)) for e in of_sitting]
+    card = make_card(small_space(), replace(table, networks=tuple(entries)))
+    assert (card.num_networks, card.num_repeated) == (55, 1)
+    assert card.repeatability is not None
+    assert card.repeatability.mape == pytest.approx((0 + abs(1.2 / 0.8 - 1) + 0) / 3)
+    assert [row.name for row in card.rows[:2]] == ["natdeploy", "natdeploy, speed known"]
+    assert card.rows[1].scores.mape < 0.03
+    assert card.rows[0].scores.mape > 2 * card.rows[1].scores.mape
+    ceiling = card.lines()[-1].split()
+    assert ceiling[:4] == ["same", "net,", "two", "sittings"]
+    assert ceiling.count("–") == 4  # ranks of one network and intervals mean nothing
+
+
+def test_a_card_names_the_tables_that_helped() -> None:
+    space = small_space()
+    small = make_table(space, np.random.default_rng(0), num_networks=12, num_blocks=0)
+    large = make_table(space, np.random.default_rng(1), num_networks=80)
+    large = replace(large, target=replace(large.target, threads=4))
+    card = make_card(space, small, sources=[large])
+    assert card.sources == (large.target.key,)
+    assert f"with tables of {large.target.key}" in card.lines()

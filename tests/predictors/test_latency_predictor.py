@@ -19,7 +19,8 @@ from nat_deploy.predictors.latency import (
     predictor_from_table,
     score,
 )
-from nat_deploy.predictors.latency.additive import network_observations
+from nat_deploy.predictors.latency.block_costs import BlockCosts, CostTable
+from nat_deploy.predictors.latency.observations import network_observations
 from nat_deploy.spaces import SPACE_NAMES, Architecture, Genes, SearchSpace, count_macs, make_space
 from tests.contracts.latency_predictor_contract import LatencyPredictorContract
 from tests.predictors.synthetic_device import TARGET, latencies, make_table, small_space
@@ -179,3 +180,97 @@ def test_sittings_in_different_states_of_the_machine_do_not_blur_the_model() -> 
     # The next sitting has a state too, so the interval must hold networks measured in any of these.
     held = [np.mean((told.low <= state * exact) & (state * exact <= told.high)) for state in (0.8, 1.0, 1.2)]
     assert min(held) > 0.9
+
+
+def test_a_middle_sitting_is_what_is_predicted_for() -> None:
+    """Two sittings of ten met a busy machine: predictions stay with the eight, and errors are told with the speed known."""
+    space = small_space()
+    rng = np.random.default_rng(0)
+    index = BlockIndex(space)
+    genes, unseen = space.sample(rng, 120), space.sample(rng, 300)
+    sittings = np.repeat(np.arange(10), 12)
+    states = np.array([1.0, 1, 1.4, 1, 1, 1, 1.3, 1, 1, 1])
+    measured = network_observations(index, genes, latencies(space, genes, rng, noise=0.005) * states[sittings])
+    predictor = fit_predictor(index, TARGET, replace(measured, sittings=sittings))
+    ratio = predictor.predict(unseen).value / latencies(space, unseen, rng, noise=0)
+    assert np.median(ratio) == pytest.approx(1, abs=0.01)
+    assert np.std(ratio) < 0.02
+    assert predictor.loo_mape < 0.02
+    assert predictor.sitting_noise == pytest.approx(np.sqrt(np.mean((states - 1) ** 2)), rel=0.1)
+
+
+def test_copies_of_a_network_are_left_out_together() -> None:
+    """A network that no model explains must not vouch for itself because it was measured ten times."""
+    space = small_space()
+    rng = np.random.default_rng(0)
+    index = BlockIndex(space)
+    genes = space.sample(rng, 40)
+    measured = latencies(space, genes, rng)
+    measured[0] *= 1.15
+    copied = np.concatenate([genes, np.repeat(genes[:1], 10, axis=0)])
+    again = np.concatenate([measured, np.repeat(measured[:1], 10)])
+    once, often = fit_on_networks(index, TARGET, genes, measured), fit_on_networks(index, TARGET, copied, again)
+    assert (once.num_networks, often.num_networks) == (40, 40)
+    assert often.loo_mape == pytest.approx(once.loo_mape, rel=0.3)
+    unseen = space.sample(rng, 200)
+    exact = latencies(space, unseen, rng, noise=0)
+    assert score(often.predict(unseen), exact).mape < 1.5 * score(once.predict(unseen), exact).mape
+
+
+def _source(space: SearchSpace, law: float) -> AdditivePredictor:
+    """A device that is faster where blocks are few, and much measured."""
+    rng = np.random.default_rng(7)
+    genes = space.sample(rng, 200)
+    return fit_on_networks(BlockIndex(space), replace(TARGET, device="source"), genes, latencies(space, genes, rng) ** law)
+
+
+def test_a_few_networks_and_another_device_are_enough() -> None:
+    space = small_space()
+    rng = np.random.default_rng(0)
+    index = BlockIndex(space)
+    genes, unseen = space.sample(rng, 6), space.sample(rng, 300)
+    measured = network_observations(index, genes, 3 * latencies(space, genes, rng))
+    exact = 3 * latencies(space, unseen, rng, noise=0)
+    alone, helped = (fit_predictor(index, TARGET, measured, sources=sources) for sources in ((), (_source(space, 1.0),)))
+    assert [source.target.device for source in helped.sources] == ["source"]
+    assert score(helped.predict(unseen), exact).mape < 0.6 * score(alone.predict(unseen), exact).mape
+    assert score(helped.predict(unseen), exact).spearman > 0.98
+
+
+def test_a_source_that_misleads_does_no_harm() -> None:
+    space = small_space()
+    rng = np.random.default_rng(0)
+    index = BlockIndex(space)
+    genes, unseen = space.sample(rng, 20), space.sample(rng, 300)
+    measured = network_observations(index, genes, latencies(space, genes, rng))
+    exact = latencies(space, unseen, rng, noise=0)
+    alone, misled = (fit_predictor(index, TARGET, measured, sources=sources) for sources in ((), (_source(space, -1.0),)))
+    assert score(misled.predict(unseen), exact).mape < 1.3 * score(alone.predict(unseen), exact).mape
+
+
+def test_a_small_table_learns_from_tables_of_other_classes_and_resolutions() -> None:
+    space = small_space()
+    small = make_table(space, np.random.default_rng(0), num_networks=6, num_blocks=0)
+    other = make_space("ofa-mbv3-w0.5", resolutions=(32, 64, 96, 128), num_classes=100)
+    large = replace(make_table(other, np.random.default_rng(1), num_networks=80), target=replace(TARGET, device="other"))
+    predictor = predictor_from_table(space, small, sources=[large])
+    assert isinstance(predictor, AdditivePredictor)
+    assert [source.target.device for source in predictor.sources] == ["other"]
+    unseen = space.sample(np.random.default_rng(2), 200)
+    assert score(predictor.predict(unseen), latencies(space, unseen, np.random.default_rng(3), noise=0)).mape < 0.03
+
+
+def test_costs_by_genes_are_costs_by_blocks() -> None:
+    space = small_space()
+    index = BlockIndex(space)
+    rng = np.random.default_rng(0)
+    costs = BlockCosts(
+        blocks=rng.standard_normal((len(index.blocks), 3)),
+        call=rng.standard_normal(3),
+        resolutions=1e-6 * rng.standard_normal((len(space.resolutions), 3)),
+    )
+    genes = space.sample(rng, 50, sampling="uniform")
+    by_blocks = costs.of_graphs(index, index.count(genes), genes[:, 0])
+    np.testing.assert_allclose(CostTable.of(index, costs).sums(genes), by_blocks, rtol=1e-9, atol=1e-9)
+    weights = rng.standard_normal((3, 2))
+    np.testing.assert_allclose((costs @ weights).of_graphs(index, index.count(genes), genes[:, 0]), by_blocks @ weights)

@@ -7,11 +7,29 @@ import numpy as np
 import pytest
 
 from nat_deploy.errors import DeviceError, InputError, MeasurementError
-from nat_deploy.predictors.latency import load_table, predictor_from_table, score, table_path
-from nat_deploy.profiling import Device, ProfileProgress, find_table, judge, measure_architectures, profile
-from nat_deploy.profiling.choose import reference_network
+from nat_deploy.predictors.latency import (
+    AdditivePredictor,
+    BlockIndex,
+    LatencyTable,
+    load_table,
+    predictor_from_table,
+    score,
+    table_path,
+)
+from nat_deploy.profiling import (
+    Device,
+    ProfileProgress,
+    find_sources,
+    find_table,
+    judge,
+    measure_architectures,
+    profile,
+    profile_settings,
+)
+from nat_deploy.profiling.choose import choose_sitting, choose_telling, reference_network
 from nat_deploy.profiling.graphs import write_networks
-from nat_deploy.spaces import SearchSpace, make_space
+from nat_deploy.spaces import Architecture, SearchSpace, make_space
+from profilers.target import Target
 from tests.predictors.synthetic_device import TARGET, timing
 from tests.profiling.fake_transport import FakeTransport, graph_ms
 
@@ -114,3 +132,110 @@ def test_a_table_device_cannot_measure(space: SearchSpace, tmp_path: Path) -> No
 def test_a_budget_is_kept_with_the_interval(budget: float, standing: str, kept: bool) -> None:
     verdict = judge(timing(1.0, noise=0.1), budget)
     assert (verdict.standing, verdict.is_kept) == (standing, kept)
+
+
+def test_stops_when_the_error_is_small_enough(space: SearchSpace, tmp_path: Path) -> None:
+    seen: list[ProfileProgress] = []
+    table = profile(
+        CPU,
+        space,
+        out_dir=tmp_path,
+        until_mape=0.05,
+        num_networks=200,
+        transport=FakeTransport(),
+        on_progress=seen.append,
+    )
+    assert seen[-1].ended_by == "mape"
+    assert seen[-1].mape is not None
+    assert seen[-1].mape <= 0.05
+    assert 20 <= table.num_networks < 200
+    assert all(progress.ended_by is None for progress in seen[:-1])
+    again: list[ProfileProgress] = []
+    transport = FakeTransport()
+    profile(CPU, space, out_dir=tmp_path, until_mape=0.05, transport=transport, on_progress=again.append)
+    assert transport.measured == []
+    assert [progress.ended_by for progress in again] == ["mape"]
+
+
+def test_the_limit_that_ended_it_is_told(space: SearchSpace, tmp_path: Path) -> None:
+    seen: list[ProfileProgress] = []
+    profile(
+        CPU, space, out_dir=tmp_path / "a", num_networks=6, until_mape=1e-9, transport=FakeTransport(), on_progress=seen.append
+    )
+    assert (seen[-1].ended_by, seen[-1].mape) == ("networks", None)
+    transport = FakeTransport()
+    profile(
+        CPU, space, out_dir=tmp_path / "b", minutes=0.1, until_mape=1e-9, transport=transport, clock=transport.clock,
+        on_progress=seen.append,
+    )  # fmt: skip
+    assert seen[-1].ended_by == "minutes"
+
+
+def test_the_most_telling_is_measured_first() -> None:
+    """Two directions of doubt: the others doubt the first one most, and one candidate that says it all comes before its copy."""
+    candidates = np.array([[0.0, 1.0], [3.0, 0.0], [3.0, 0.0], [0.1, 0.1]])
+    others = np.array([[2.0, 0.1], [2.0, 0.0], [0.0, 1.0]])
+    assert choose_telling(candidates, others, noise=0.01, count=2) == [1, 0]
+    assert len(choose_telling(candidates, others, noise=0.01, count=9)) == 4
+
+
+def test_choosing_follows_bayes() -> None:
+    """The variance left after the choice is that of the textbook, computed with whole covariance matrices."""
+    rng = np.random.default_rng(0)
+    candidates, others, noise = rng.standard_normal((30, 5)), rng.standard_normal((40, 5)), 0.3
+
+    def left(places: list[int]) -> float:
+        seen = candidates[places]
+        precision = np.eye(5) + seen.T @ seen / noise**2
+        return float(np.trace(others @ np.linalg.inv(precision) @ others.T))
+
+    chosen = choose_telling(candidates, others, noise=noise, count=4)
+    for count in range(4):
+        known = chosen[:count]
+        best = min((place for place in range(30) if place not in known), key=lambda place: left([*known, place]))
+        assert chosen[count] == best
+
+
+def test_the_same_table_and_seed_choose_the_same(space: SearchSpace, tmp_path: Path) -> None:
+    table = profile(CPU, space, out_dir=tmp_path, num_networks=30, transport=FakeTransport())
+    index = BlockIndex(space)
+    first, again, other = (
+        choose_sitting(index, table, predictor_of(table, space), seed=seed, num_networks=11) for seed in (0, 0, 1)
+    )
+    assert first == again
+    assert first != other
+    assert first.networks[0] == reference_network(space)
+    assert not set(first.networks[1:]) & {entry.architecture for entry in table.networks}
+
+
+def predictor_of(table: LatencyTable, space: SearchSpace) -> AdditivePredictor:
+    predictor = predictor_from_table(space, table)
+    assert isinstance(predictor, AdditivePredictor)
+    return predictor
+
+
+def test_tables_of_other_devices_are_found_for_a_small_one(space: SearchSpace, tmp_path: Path) -> None:
+    def table_of(target: Target, num_networks: int) -> LatencyTable:
+        return profile(CPU, space, out_dir=tmp_path, num_networks=num_networks, transport=FakeTransport(target=target))
+
+    small = table_of(TARGET, 6)
+    alike = table_of(replace(TARGET, threads=2), 30)
+    other = table_of(replace(TARGET, device="phone", precision="int8"), 30)
+    table_of(replace(TARGET, device="poor"), 6)
+    broken = tmp_path / "broken" / f"{space.name}.json"
+    broken.parent.mkdir()
+    broken.write_text("{")
+    assert find_sources(small, folders=(tmp_path,)) == (alike, other)
+    large = replace(small, networks=tuple(replace(alike.networks[0], architecture=arch) for arch in _many(space, 60)))
+    assert find_sources(large, folders=(tmp_path,)) == ()
+
+
+def _many(space: SearchSpace, count: int) -> list[Architecture]:
+    return list(dict.fromkeys(space.decode(genes) for genes in space.sample(np.random.default_rng(0), 2 * count)))[:count]
+
+
+def test_presets_differ_in_exactness() -> None:
+    widths = [profile_settings(preset).half_width for preset in ("fast", "default", "precise")]
+    assert widths == sorted(widths, reverse=True)
+    with pytest.raises(InputError, match="must be one of fast, default, precise"):
+        profile_settings("slow")  # type: ignore[arg-type]
