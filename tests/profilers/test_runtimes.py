@@ -90,7 +90,7 @@ class TestReplayRuntime(RuntimeContract):
         with ResultsWriter(path, Results()) as writer:
             writer.append(row)
         assert open_runtime(f"replay:{path}").version() == row.target.key
-        with pytest.raises(JobError, match="none"):
+        with pytest.raises(JobError, match="nothing.jsonl"):
             open_runtime(f"replay:{tmp_path / 'nothing.jsonl'}")
         with pytest.raises(JobError, match="one target"):
             ReplayRuntime([row, replace(row, target=replace(row.target, threads=2))])
