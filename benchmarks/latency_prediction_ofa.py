@@ -10,7 +10,7 @@ the labels come from HELP (Lee et al., NeurIPS 2021). Every method is fitted on 
 import argparse
 import csv
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -49,12 +49,12 @@ def main() -> None:
                 )
 
 
-def read_labels(path: Path, index: BlockIndex) -> tuple[Genes, dict[str, FloatArray]]:
+def read_labels(path: Path, index: BlockIndex, devices: Sequence[str] = DEVICES) -> tuple[Genes, dict[str, FloatArray]]:
     """Genes of shape `(n, num_genes)` and the latencies of each device, `(n,)`."""
     with path.open() as file:
         rows = list(csv.DictReader(file))
     genes = np.array([index.space.encode(_architecture(row)) for row in rows])
-    return genes, {device: np.array([float(row[device]) for row in rows]) for device in DEVICES}
+    return genes, {device: np.array([float(row[device]) for row in rows]) for device in devices}
 
 
 def _architecture(row: dict[str, str]) -> Architecture:

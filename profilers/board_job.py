@@ -122,6 +122,12 @@ class BoardJob:
         found = self._run_document()
         return None if found is None else str(found["run"])
 
+    @property
+    def process_group(self) -> int | None:
+        """Process group of the agent and its workers; only while it runs is it certainly theirs."""
+        found = self._run_document()
+        return None if found is None or found["pid"] is None else int(found["pid"])
+
     def is_running(self) -> bool:
         """Say whether the agent lives."""
         if not self.folder.is_dir():
@@ -168,10 +174,9 @@ class BoardJob:
         """Kill the agent with its workers and wait until it is gone."""
         deadline = time.monotonic() + _STOP_S
         while self.is_running() and time.monotonic() < deadline:
-            found = self._run_document()
-            if found is not None and found["pid"] is not None:
+            if self.process_group is not None:
                 with suppress(ProcessLookupError):
-                    os.killpg(int(found["pid"]), signal.SIGKILL)
+                    os.killpg(self.process_group, signal.SIGKILL)
             time.sleep(0.05)
 
     def remove(self) -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import asdict
 
+from nat_deploy.profiling import Limit
 from nat_deploy.search import FinalistRecord
 from nat_deploy.walk import SearchAnswer
 
@@ -41,6 +42,21 @@ def _device(objective: str) -> str:
     """The device's name before a latency, where there are several."""
     name = objective.partition("@")[2]
     return f"{name} " if name else ""
+
+
+def describe_end(ended_by: Limit, mape: float | None, until_mape: float | None) -> str:
+    """Which limit ended a profile, and how good the predictor is: errors on networks left out, the speed of their sitting known."""
+    reason = {
+        "minutes": "the time is up",
+        "networks": "the networks asked for are measured",
+        "mape": "the error asked for is reached",
+    }[ended_by]
+    if mape is None:
+        return f"profiling ended: {reason}; too few networks to tell the error"
+    error = f"error {100 * mape:.2f} % with the speed of the device known"
+    if until_mape is not None and ended_by != "mape":
+        return f"profiling ended: {reason}; {error}, not {100 * until_mape:g} %; give it more time"
+    return f"profiling ended: {reason}; {error}"
 
 
 def document_answer(found: SearchAnswer) -> dict[str, object]:

@@ -13,6 +13,12 @@ DeviceName = Annotated[str, typer.Option("--device", help="Device: cpu, gpu, or 
 AllowPowerMode = Annotated[
     bool, typer.Option("--allow-power-mode", help="Put a Jetson into the power mode of its description, and back.")
 ]
+Threads = Annotated[int | None, typer.Option(min=1, help="Instead of the device's: another target, with tables of its own.")]
+BatchSize = Annotated[int | None, typer.Option(min=1, help="Instead of the device's: another target, with tables of its own.")]
+PrecisionName = Annotated[
+    str | None,
+    typer.Option("--precision", help="fp32, fp16 or int8, instead of the device's: another target, with tables of its own."),
+]
 Subnet = Annotated[Path, typer.Argument(help="A subnet.json, or a file that NAT or Once-for-all published.")]
 
 

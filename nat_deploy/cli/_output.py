@@ -41,6 +41,7 @@ class ProgressBar:
         self._plain = plain
         self._tasks: dict[str, TaskID] = {}
         self.profile_ended_by: Limit | None = None
+        self.profile_mape: float | None = None
         self._adaptations = 0
 
     def update(self, step: str, done: int, total: int, note: str = "") -> None:
@@ -57,6 +58,7 @@ class ProgressBar:
 
     def on_profile(self, progress: "ProfileProgress") -> None:
         self.profile_ended_by = progress.ended_by
+        self.profile_mape = progress.mape
         error = "" if progress.mape is None else f", error {100 * progress.mape:.1f} %"
         self.update("measuring the device", round(100 * progress.share), 100, f"{progress.num_networks} networks{error}")
 

@@ -2,21 +2,28 @@ from typing import Annotated
 
 import typer
 
-from nat_deploy.cli._options import Json, Subnet
+from nat_deploy.cli._options import BatchSize, Json, PrecisionName, Subnet, Threads
 
 
 def describe(
     subnet: Subnet,
     device: Annotated[str | None, typer.Option(help="Predict the latency on this device.")] = None,
+    threads: Threads = None,
+    batch_size: BatchSize = None,
+    precision: PrecisionName = None,
     json: Json = False,
 ) -> None:
     """Count MACs, parameters and peak activation memory of a subnet; predict its latency."""
     from dataclasses import asdict
 
     from nat_deploy.cli._output import answer
+    from nat_deploy.profiling import find_device
     from nat_deploy.walk.describe import describe_subnet
 
-    found = describe_subnet(subnet, device=device)
+    on = None
+    if device is not None:
+        on = find_device(device).with_settings(threads=threads, batch_size=batch_size, precision=precision)
+    found = describe_subnet(subnet, device=on)
     arch = found.architecture
     lines = [
         f"{arch.space} at {arch.resolution} px, {found.num_classes} classes, depth {' '.join(map(str, arch.depth))}",
@@ -28,9 +35,11 @@ def describe(
     ]
     if found.latency is not None:
         guess = "; outside of what the table has seen, so the interval is a guess" if found.latency.is_outside else ""
+        helped = f", with tables of {', '.join(found.latency.sources)}" if found.latency.sources else ""
         lines.insert(
             2,
-            f"predicted {found.latency.value_ms:.3f} ms ({found.latency.low_ms:.3f} to {found.latency.high_ms:.3f}) on {found.latency.target}{guess}",
+            f"predicted {found.latency.value_ms:.3f} ms ({found.latency.low_ms:.3f} to {found.latency.high_ms:.3f}) "
+            f"on {found.latency.target}{helped}{guess}",
         )
     document = {
         "space": arch.space,

@@ -97,8 +97,8 @@ def export(
     parity, quantisation = report.parity, report.sidecar.quantisation
     lines = [
         f"{report.model}: {precision.value}, {report.sidecar.num_bytes / 1e6:.2f} MB; outputs of {parity.num_images} {parity.images} "
-        f"images differ by {parity.relative_error:.1e} at most (relative, allowed {parity.tolerance:.0e}), "
-        f"{parity.top1_agreement:.0%} in the same class",
+        f"images differ by {parity.median_relative_error:.1e} typically and {parity.relative_error:.1e} at most (relative), "
+        f"{parity.top1_agreement:.0%} of them in the same class",
     ]
     if quantisation is not None:
         lines += _describe(quantisation)

@@ -3,7 +3,16 @@ from typing import Annotated
 
 import typer
 
-from nat_deploy.cli._options import AllowPowerMode, DeviceName, Json, parse_resolutions, parse_until
+from nat_deploy.cli._options import (
+    AllowPowerMode,
+    BatchSize,
+    DeviceName,
+    Json,
+    PrecisionName,
+    Threads,
+    parse_resolutions,
+    parse_until,
+)
 
 _MINUTES = 2.0
 _MOST_MINUTES = 30.0  # an error that noise does not allow must not keep a device busy for ever
@@ -21,11 +30,9 @@ def profile(
     ] = None,
     fast: Annotated[bool, typer.Option("--fast", help="Measure each network more roughly, and so more of them.")] = False,
     precise: Annotated[bool, typer.Option("--precise", help="Measure each network to 1 %, and so fewer of them.")] = False,
-    threads: Annotated[int | None, typer.Option(min=1, help="Instead of the device's; makes a table of its own.")] = None,
-    batch_size: Annotated[int | None, typer.Option(min=1, help="Instead of the device's; makes a table of its own.")] = None,
-    precision: Annotated[
-        str | None, typer.Option(help="fp32, fp16 or int8, instead of the device's; makes a table of its own.")
-    ] = None,
+    threads: Threads = None,
+    batch_size: BatchSize = None,
+    precision: PrecisionName = None,
     resolutions: Annotated[str | None, typer.Option(help="Image sizes, for example 32-64 or 128-256:4.")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder of tables; by default the user's, where search finds it.")] = None,
     seed: Annotated[int, typer.Option(help="Of the choice of what is measured.")] = 0,
@@ -33,10 +40,11 @@ def profile(
     json: Json = False,
 ) -> None:
     """Measure blocks and networks of a space on a device; write or extend its latency table. The first limit that is reached ends it."""
+    from nat_deploy.cli._answers import describe_end
     from nat_deploy.cli._output import answer, progress_bar, tell
     from nat_deploy.errors import InputError
     from nat_deploy.predictors.latency import make_card, table_path
-    from nat_deploy.profiling import find_device, open_device, profile_settings, user_tables_folder
+    from nat_deploy.profiling import find_device, find_sources, open_device, profile_settings, user_tables_folder
     from nat_deploy.profiling import profile as measure
     from nat_deploy.spaces import make_space
     from nat_deploy.walk.shipped import SHIPPED_RESOLUTIONS, SHIPPED_SPACE
@@ -66,22 +74,19 @@ def profile(
             on_progress=progress.on_profile,
         )
     path = table_path(folder, table.target, table.space)
-    card = make_card(search_space, table)
+    card = make_card(search_space, table, sources=find_sources(table))
     text = [f"{path}", *card.lines()]
     document = {
         "table": str(path),
         "target": table.target.key,
         "networks": card.num_networks,
         "blocks": len(table.blocks),
+        "sources": list(card.sources),
         "ended_by": progress.profile_ended_by,
+        "speed_known_mape_percent": None if progress.profile_mape is None else 100 * progress.profile_mape,
         "mape_percent": 100 * card.scores.mape,
         "warnings": list(table.warnings),
     }
-    ended = {
-        "minutes": "the time is up",
-        "networks": "the networks asked for are measured",
-        "mape": "the error asked for is reached",
-    }
     if progress.profile_ended_by is not None:
-        tell(f"profiling ended: {ended[progress.profile_ended_by]}")
+        tell(describe_end(progress.profile_ended_by, progress.profile_mape, until_mape))
     answer("\n".join([*text, *(f"warning: {warning}" for warning in table.warnings)]), document, as_json=json)

@@ -4,7 +4,7 @@ from nat_deploy.export.engine import EngineReport, check_engine_can_be_built, en
 from nat_deploy.export.export_subnet import ExportReport, export_subnet, reference_logits
 from nat_deploy.export.formats import ENGINE_FORMATS, FORMATS, check_format
 from nat_deploy.export.parity import ParityReport, Tolerance, compare, run_model
-from nat_deploy.export.quantise import LabelledImages, QuantisationReport, quantise
+from nat_deploy.export.quantisation import LabelledImages, QuantisationReport, quantise
 from nat_deploy.export.sidecar import Sidecar, load_sidecar, sidecar_path
 from nat_deploy.export.to_onnx import subnet_to_onnx
 

@@ -20,7 +20,7 @@ from nat_deploy.export.formats import ENGINE_FORMATS, check_format
 from nat_deploy.export.inference import RUNTIME, Logits
 from nat_deploy.export.parity import ParityReport, Tolerance, compare, run_model
 from nat_deploy.export.preprocessing import from_pixels, to_pixels
-from nat_deploy.export.quantise import LabelledImages, OnStep, QuantisationReport, quantise
+from nat_deploy.export.quantisation import LabelledImages, OnStep, QuantisationReport, quantise
 from nat_deploy.export.sidecar import Sidecar, save_sidecar, sidecar_path
 from nat_deploy.export.to_onnx import subnet_to_onnx
 from nat_deploy.export.weights import calibrated, find_weights, hash_weights
@@ -126,6 +126,7 @@ def export_subnet(
     quantisation: Quantisation | None = None
     quantised: QuantisationReport | None = None
     if precision == "int8" and data is not None:
+        _check_classes(data, subnet_file.num_classes, found.class_names)
         quantisation, quantised = quantise(
             subnet_file.space.blocks(arch),
             arrays,
@@ -234,6 +235,15 @@ def _check_precision(precision: Precision, has_images: bool, fold_batch_norm: bo
         raise InputError(f"batch norms must be folded in {precision}, but fold_batch_norm is False; leave it out")
     if not 0 <= max_drop < inf:
         raise InputError(f"max_drop must be a number of points of at least 0, but it is {max_drop}; give for example 1.0")
+
+
+def _check_classes(data: DataSplits, num_classes: int, class_names: tuple[str, ...] | None) -> None:
+    """An accuracy can be lost only where there is one: the images must be of the network's classes, in their order."""
+    if data.num_classes != num_classes or class_names not in (None, data.class_names):
+        raise InputError(
+            f"images that judge int8 must be of the network's {num_classes} classes, but '{data.name}' has {data.num_classes} "
+            f"or other ones ({', '.join(data.class_names)[:80]}); calibrate with the data that the network was trained on"
+        )
 
 
 def _check_place(out: Path) -> None:

@@ -18,10 +18,16 @@ SPREAD_FLOOR = 1e-3
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tolerance:
-    """How far outputs may be apart: the relative error of every image, and the share of images put into the same class."""
+    """How far outputs may be apart.
+
+    relative_error   of an image
+    outliers         share of the images that may exceed it, by any finite amount
+    top1_agreement   share of the images that both put into the same class, at least
+    """
 
     relative_error: float
     top1_agreement: float
+    outliers: float = 0.0
 
     @staticmethod
     def of(precision: Precision) -> "Tolerance":
@@ -32,7 +38,8 @@ class Tolerance:
             case "fp16":
                 return Tolerance(relative_error=2e-2, top1_agreement=0.9)
             case "int8":
-                return Tolerance(relative_error=1.0, top1_agreement=0.8)
+                # Trained networks had medians of 0.03 to 0.23, but rare images drive gates to their edges and reach 2.
+                return Tolerance(relative_error=0.5, top1_agreement=0.8, outliers=0.1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,7 +106,7 @@ def compare(
     actual = actual.astype(np.float64)
     errors = np.linalg.norm(actual - expected, axis=1) / np.linalg.norm(expected, axis=1)
     agrees = errors <= tolerance.relative_error  # false for NaN, as it must be
-    if not agrees.all():
+    if np.mean(~agrees) > tolerance.outliers or not np.isfinite(errors).all():
         raise ParityError(
             f"the model must agree with the network to a relative error of {tolerance.relative_error:g}, but {np.sum(~agrees)} of {len(errors)} "
             f"images differ more (worst: {errors.max():.2g}); the export was not kept"

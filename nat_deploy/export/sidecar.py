@@ -10,7 +10,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 from nat_deploy.data import Normalisation
 from nat_deploy.errors import FileFormatError, MissingError
 from nat_deploy.export.parity import ParityReport
-from nat_deploy.export.quantise import QuantisationReport
+from nat_deploy.export.quantisation import QuantisationReport
 from nat_deploy.files import read_json_document, write_atomically
 from nat_deploy.onnx_graphs import Precision
 from nat_deploy.spaces import Architecture

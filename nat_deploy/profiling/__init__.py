@@ -6,6 +6,7 @@ from nat_deploy.profiling.measure import measure_architectures, measure_models, 
 from nat_deploy.profiling.profile import PROFILE_SETTINGS, Limit, ProfilePreset, ProfileProgress, profile, profile_settings
 from nat_deploy.profiling.tables import (
     TABLES_FOLDER,
+    find_sources,
     find_table,
     find_tables,
     load_table_of_its_folder,
@@ -26,6 +27,7 @@ __all__ = [
     "Verdict",
     "device_files",
     "find_device",
+    "find_sources",
     "find_table",
     "find_tables",
     "judge",

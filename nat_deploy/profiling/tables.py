@@ -6,13 +6,16 @@ from pathlib import Path
 
 import platformdirs
 
-from nat_deploy.errors import FileFormatError
-from nat_deploy.predictors.latency import LatencyTable, load_table
+from nat_deploy.errors import FileFormatError, NatDeployError
+from nat_deploy.predictors.latency import FEW_NETWORKS, LatencyTable, load_table
 from nat_deploy.profiling.devices import Device, open_device
 from nat_deploy.profiling.measure import read_target
+from profilers.target import Target
 from profilers.transports.base import Transport
 
 TABLES_FOLDER = "latency_tables"
+_MOST_SOURCES = 6  # each costs a fit, and the most alike come first
+_LEAST_TO_TEACH = 30  # networks from which a table can teach another
 
 
 def user_tables_folder() -> Path:
@@ -86,3 +89,33 @@ def load_table_of_its_folder(path: Path) -> LatencyTable:
             f"'{table.space}'; move it to '{table.target.key}/{table.space}.json'"
         )
     return table
+
+
+def find_sources(table: LatencyTable, *, folders: Sequence[Path] | None = None) -> tuple[LatencyTable, ...]:
+    """Tables of other targets for the same space, from which the predictor of a table with few networks can learn; none where it
+    has enough of its own.
+
+    Those that differ least in device, runtime, precision and so on come first. Tables that cannot be read are passed over: they
+    are not what was asked for.
+
+    Args:
+        folders: Instead of `table_folders()`.
+    """
+    if table.num_networks >= FEW_NETWORKS:
+        return ()
+    found: dict[str, LatencyTable] = {}
+    for folder in table_folders() if folders is None else folders:
+        for path in sorted(folder.glob(f"*/{table.space}.json")):
+            if path.parent.name != table.target.key and path.parent.name not in found:
+                try:
+                    found[path.parent.name] = load_table(path)
+                except NatDeployError:
+                    continue
+    teachers = [source for source in found.values() if source.space == table.space and source.num_networks >= _LEAST_TO_TEACH]
+    teachers.sort(key=lambda source: (_num_differences(source.target, table.target), source.target.key))
+    return tuple(teachers[:_MOST_SOURCES])
+
+
+def _num_differences(one: Target, other: Target) -> int:
+    values = zip(one.to_json().values(), other.to_json().values(), strict=True)
+    return sum(first != second for first, second in values)

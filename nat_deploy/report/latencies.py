@@ -133,7 +133,7 @@ def _latencies(
         measurements=measurements,
         table=table,
         predictor=predictor,
-        notes=(*notes, *(f"Latency table: {warning}" for warning in (table.warnings if table else ()))),
+        notes=(*notes, *(f"Latency table of {target}: {warning}" for warning in (table.warnings if table else ()))),
     )
 
 

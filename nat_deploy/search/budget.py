@@ -70,7 +70,12 @@ def parse_latency_budget(text: str) -> Budget:
         InputError: The text is neither.
     """
     device, is_named, amount = text.rpartition("=")
-    return parse_budget(f"latency@{device.strip()}={amount}" if is_named else f"latency={amount}")
+    budget = parse_budget(f"latency={amount}")
+    if not is_named:
+        return budget
+    if not device.strip():
+        raise InputError(f"a latency budget must be like 20ms, or like phone=35ms for one of several devices, but it is '{text}'")
+    return Budget(objective=f"{LATENCY}@{device.strip()}", upper=budget.upper)
 
 
 def assign_budgets(budgets: Sequence[Budget], devices: Sequence[str]) -> tuple[Budget, ...]:

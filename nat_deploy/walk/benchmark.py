@@ -2,13 +2,13 @@
 
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from nat_deploy.errors import MeasurementError, MissingError, NatDeployError
-from nat_deploy.export.sidecar import load_sidecar, sidecar_path
-from nat_deploy.profiling import find_device, measure_models
+from nat_deploy.export.sidecar import Sidecar, load_sidecar, sidecar_path
+from nat_deploy.profiling import Device, find_device, measure_models
 from nat_deploy.spaces.subnet_file import SubnetFile
 from nat_deploy.walk.describe import PredictedLatency, predict_latency
 from profilers import Comparison, Measurement, ModelFile, Settings, compare
@@ -85,18 +85,7 @@ def benchmark_files(
         comparisons = tuple(compare(other, measured[0]) for other in measured[1:])
     except JobError as error:  # a crash of one of them took the sitting apart
         raise MeasurementError(f"device '{device.name}': {error}") from error
-    results = []
-    for model, measurement in zip(models, measured, strict=True):
-        predicted, reason = _predict(model, device_name, tables)
-        results.append(
-            BenchmarkResult(
-                model=model,
-                num_bytes=model.stat().st_size,
-                measurement=measurement,
-                predicted=predicted,
-                why_not_predicted=reason,
-            )
-        )
+    results = [_result(model, measurement, device, tables) for model, measurement in zip(models, measured, strict=True)]
     return Benchmark(results=tuple(results), comparisons=comparisons)
 
 
@@ -111,13 +100,36 @@ def benchmark_file(
     return benchmark_files([model], device_name, settings=settings, tables=tables).results[0]
 
 
-def _predict(model: Path, device_name: str, tables: Path | None) -> tuple[PredictedLatency | None, str | None]:
+def _result(model: Path, measurement: Measurement, device: Device, tables: Path | None) -> BenchmarkResult:
+    sidecar, reason = _read_sidecar(model)
+    predicted = None
+    if sidecar is not None:
+        # The target is named after what the graph computes in, whatever the device is described with.
+        device = replace(device, precision=sidecar.precision)
+        measurement = replace(measurement, target=replace(measurement.target, precision=sidecar.precision))
+        predicted, reason = _predict(sidecar, device, tables)
+    return BenchmarkResult(
+        model=model,
+        num_bytes=model.stat().st_size,
+        measurement=measurement,
+        predicted=predicted,
+        why_not_predicted=reason,
+    )
+
+
+def _read_sidecar(model: Path) -> tuple[Sidecar | None, str | None]:
     """A benchmark is worth having without a prediction, so what stands in its way is told and not raised."""
     if not sidecar_path(model).is_file():
         return None, f"no sidecar '{sidecar_path(model).name}' says which architecture this is"
     try:
-        sidecar = load_sidecar(model)
+        return load_sidecar(model), None
+    except NatDeployError as error:
+        return None, str(error)
+
+
+def _predict(sidecar: Sidecar, device: Device, tables: Path | None) -> tuple[PredictedLatency | None, str | None]:
+    try:
         subnet = SubnetFile(architecture=sidecar.architecture, num_classes=sidecar.num_classes)
-        return predict_latency(subnet, device_name, tables), None
+        return predict_latency(subnet, device, tables), None
     except NatDeployError as error:
         return None, str(error)

@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 
 from nat_deploy.errors import MissingError
-from nat_deploy.predictors.latency import predictor_from_table
-from nat_deploy.profiling import find_device, find_table
+from nat_deploy.predictors.latency import AdditivePredictor, predictor_from_table
+from nat_deploy.profiling import Device, find_sources, find_table
 from nat_deploy.spaces import Architecture, Block, count_macs, count_params
 from nat_deploy.spaces.subnet_file import SubnetFile, load_subnet
 
@@ -23,13 +23,18 @@ class BlockCosts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PredictedLatency:
-    """Latency in ms of one batch, with the interval of 95 of 100 networks; `is_outside` says that the predictor has not seen the like."""
+    """Latency in ms of one batch, with the interval of 95 of 100 networks.
+
+    is_outside  the predictor has not seen the like
+    sources     keys of the targets whose tables helped, because the device's own is small
+    """
 
     value_ms: float
     low_ms: float
     high_ms: float
     target: str
     is_outside: bool
+    sources: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,7 +50,7 @@ class Description:
     latency: PredictedLatency | None
 
 
-def describe_subnet(path: Path, *, device: str | None = None) -> Description:
+def describe_subnet(path: Path, *, device: Device | None = None) -> Description:
     """Count the costs of a `subnet.json`, or of a file that NAT or Once-for-all published; predict its latency on a device.
 
     Raises:
@@ -69,21 +74,21 @@ def describe_subnet(path: Path, *, device: str | None = None) -> Description:
     )
 
 
-def predict_latency(subnet: SubnetFile, device_name: str, tables: Path | None = None) -> PredictedLatency:
+def predict_latency(subnet: SubnetFile, device: Device, tables: Path | None = None) -> PredictedLatency:
     """Predict from the table of the device and the subnet's space; `tables` is a run folder that may hold one.
 
     Raises:
         MissingError: There is no such table.
     """
-    device, space = find_device(device_name), subnet.space
+    space = subnet.space
     table = find_table(device, space.name, run_folder=tables)
     if table is None:
-        profiling = f"natdeploy profile --device {device_name} --space {space.name}"
+        profiling = f"natdeploy profile --device {device.name} --space {space.name}"
         maker = "natdeploy table import" if device.transport == "table" else profiling
         raise MissingError(
-            f"predicting needs a latency table of '{space.name}' on '{device_name}', but there is none; make one with: {maker}"
+            f"predicting needs a latency table of '{space.name}' on '{device.name}', but there is none; make one with: {maker}"
         )
-    predictor = predictor_from_table(space, table)
+    predictor = predictor_from_table(space, table, sources=find_sources(table))
     genes = space.encode(subnet.architecture)[None]
     prediction = predictor.predict(genes)
     return PredictedLatency(
@@ -92,4 +97,5 @@ def predict_latency(subnet: SubnetFile, device_name: str, tables: Path | None = 
         high_ms=float(prediction.high[0]),
         target=table.target.key,
         is_outside=bool(np.asarray(predictor.is_outside(genes))[0]),
+        sources=tuple(source.target.key for source in predictor.sources) if isinstance(predictor, AdditivePredictor) else (),
     )

@@ -6,6 +6,7 @@ import asyncio
 import concurrent.futures
 import importlib
 import json
+import os
 import shlex
 import socket
 import threading
@@ -302,6 +303,10 @@ def _existing(name: str, path: str) -> str:
 
 
 def _password(path: str) -> str:
+    if os.name == "posix" and Path(path).stat().st_mode & 0o077:
+        raise TransportError(
+            f"password_file must be readable by you alone, but {path!r} is not; run 'chmod 600 {shlex.quote(path)}'."
+        )
     try:
         return Path(path).read_text(encoding="utf-8").rstrip("\r\n")
     except (OSError, UnicodeDecodeError) as error:
@@ -361,6 +366,10 @@ def _refusal(address: SshAddress, error: Exception, host_keys: _HostKeys) -> Exc
             f"the host key of {where} must be the one in 'known_hosts', but another came{came}: the board was set up anew, or "
             f"another machine answers in its place; if you know why, run 'ssh-keygen -R {shlex.quote(host_keys.host)}' and "
             f"'ssh{port} {address}' once."
+        )
+    if isinstance(error, (asyncssh.KeyImportError, asyncssh.ConfigParseError)):
+        return TransportError(
+            f"the keys and the configuration of SSH must be readable, but one cannot be used ({error}); correct it."
         )
     if isinstance(error, asyncssh.PermissionDenied):
         tried = (

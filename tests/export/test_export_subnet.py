@@ -90,6 +90,8 @@ def test_onnxruntime_reads_the_metadata(subnet_file, tmp_path):
         "resolution": 32,
         "channels": "RGB",
         "layout": "NCHW",
+        "type": "float32",
+        "included": False,
         "mean": [0.1, 0.2, 0.3],
         "std": [0.4, 0.5, 0.6],
     }

@@ -6,16 +6,17 @@ import numpy as np
 import pytest
 
 from nat_deploy.errors import ParityError
-from nat_deploy.export import compare, run_model
+from nat_deploy.export import Tolerance, compare, run_model
 
 EXPECTED = np.array([[3.0, 4.0], [0.0, 5.0], [6.0, 8.0]])
+LOOSE = Tolerance(relative_error=0.01, top1_agreement=0.0)
 
 
 def test_errors_placed_by_hand():
     actual = EXPECTED.copy()
     actual[0] += [0.003, 0.004]  # length 0.005 of 5
     actual[2] += [0.008, -0.006]  # length 0.01 of 10, across: the cosine is that of a right triangle
-    report = compare(actual, EXPECTED, tolerance=0.01)
+    report = compare(actual, EXPECTED, tolerance=LOOSE)
     assert report.num_images == 3
     assert report.relative_error == pytest.approx(0.001)
     assert report.median_relative_error == pytest.approx(0.001)
@@ -25,7 +26,7 @@ def test_errors_placed_by_hand():
 
 def test_top1_agreement_counts_images():
     close = np.array([[1.0, 1.001], [0.0, 1.0]])
-    report = compare(close + np.array([[0.002, 0.0], [0.0, 0.0]]), close, tolerance=0.01)
+    report = compare(close + np.array([[0.002, 0.0], [0.0, 0.0]]), close, tolerance=LOOSE)
     assert report.top1_agreement == 0.5
 
 
@@ -36,7 +37,30 @@ def test_the_spread_is_the_smaller_one_placed_by_hand():
 
 def test_too_large_an_error_is_refused_with_its_size():
     with pytest.raises(ParityError, match=r"relative error of 0\.0001, but 1 of 3 images differ more \(worst: 0\.002\)"):
-        compare(EXPECTED * [[1.0], [1.002], [1.0]], EXPECTED, tolerance=1e-4)
+        compare(EXPECTED * [[1.0], [1.002], [1.0]], EXPECTED)
+
+
+def test_another_class_for_too_many_images_is_refused():
+    close = np.array([[1.0, 1.001], [0.0, 1.0]])
+    flipped = close + np.array([[0.002, 0.0], [0.0, 0.0]])
+    with pytest.raises(ParityError, match=r"at least 60% of the images .* with 50% of 2"):
+        compare(flipped, close, tolerance=Tolerance(relative_error=0.01, top1_agreement=0.6))
+
+
+def test_outliers_are_allowed_in_their_share_and_only_finite_ones():
+    tolerance = Tolerance(relative_error=0.01, top1_agreement=0.0, outliers=0.34)
+    actual = EXPECTED * [[1.0], [3.0], [1.0]]
+    assert compare(actual, EXPECTED, tolerance=tolerance).relative_error == pytest.approx(2)
+    for worse in (EXPECTED * [[2.0], [3.0], [1.0]], EXPECTED * [[1.0], [np.nan], [1.0]]):
+        with pytest.raises(ParityError, match="images differ more"):
+            compare(worse, EXPECTED, tolerance=tolerance)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16", "int8"])
+def test_each_precision_has_a_tolerance(precision):
+    tolerance = Tolerance.of(precision)
+    assert 0 < tolerance.relative_error < 1
+    assert tolerance.top1_agreement >= 0.8
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])

@@ -115,7 +115,8 @@ def test_any_block_in_int8_stays_near_the_block(block, form, seed):
     )
     expected = run(exact, features)
     error = np.abs(run(model, features) - expected).mean()
-    assert error <= 0.04 * np.ptp(np.append(expected, 0)) + 0.03
+    reach = max(span.high - span.low for span in ranges.values())  # outputs may be small differences of large values
+    assert error <= 0.03 * reach
 
 
 @pytest.mark.parametrize("name", ["ofa-mbv3-w0.5", "ofa-mbv3-w1.0"])

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nat_deploy.errors import InputError
-from nat_deploy.search import Budget, find_smallest, make_objective, parse_budget
+from nat_deploy.search import Budget, assign_budgets, find_smallest, make_objective, parse_budget, parse_latency_budget
 
 from .worlds import SPACE, SyntheticDevice
 
@@ -54,6 +54,51 @@ def test_refuses_with_a_sentence(text: str, said: str) -> None:
 def test_any_text_is_read_or_refused(text: str) -> None:
     with contextlib.suppress(InputError):
         assert parse_budget(text).upper > 0
+
+
+@pytest.mark.parametrize(
+    ("devices", "texts", "budgets"),
+    [
+        (["cpu"], ["20ms"], {"latency_ms": 20}),
+        (["cpu"], ["cpu=20ms"], {"latency_ms": 20}),
+        (["cpu", "phone"], ["20ms"], {"latency_ms@cpu": 20, "latency_ms@phone": 20}),
+        (["cpu", "phone"], ["phone=35ms", "20ms"], {"latency_ms@cpu": 20, "latency_ms@phone": 35}),
+        (["cpu", "phone"], [" phone = 0.035 s"], {"latency_ms@phone": 35}),
+        (["cpu", "phone"], [], {}),
+    ],
+)
+def test_a_latency_without_a_name_is_for_devices_that_have_none_of_their_own(
+    devices: list[str], texts: list[str], budgets: dict[str, float]
+) -> None:
+    macs = Budget(objective="macs", upper=5.0)
+    found = assign_budgets([macs, *map(parse_latency_budget, texts)], devices)
+    assert {budget.objective: pytest.approx(budget.upper) for budget in found} == {**budgets, "macs": 5.0}
+    assert [budget.objective for budget in found] == [*budgets, "macs"]
+
+
+@pytest.mark.parametrize(
+    ("devices", "texts", "said"),
+    [
+        (["cpu"], ["phon=3ms"], "one of the devices of the search, cpu, but it is for 'phon'"),
+        (["cpu"], ["3ms", "4ms"], "3ms and 4ms"),
+        (["cpu", "phone"], ["phone=3ms", "phone=4ms"], "'phone' has 3ms and 4ms"),
+        (["cpu", "phone"], ["phone=3ms", "4ms", "cpu=5ms"], "each has one; remove 4ms"),
+        (["cpu"], ["=3ms"], "phone=35ms"),
+        (["cpu"], ["cpu=3"], "unit"),
+        (["cpu"], ["cpu="], "number with a unit"),
+        (["cpu"], ["macs=3M"], "'M'"),
+        (["cpu"], ["macs=3ms"], "but it is for 'macs'"),
+    ],
+)
+def test_latency_budgets_that_fit_no_device_are_refused(devices: list[str], texts: list[str], said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        assign_budgets([parse_latency_budget(text) for text in texts], devices)
+
+
+@given(st.text(max_size=20))
+def test_any_latency_budget_is_read_or_refused(text: str) -> None:
+    with contextlib.suppress(InputError):
+        assert parse_latency_budget(text).upper > 0
 
 
 def test_unknown_objective_names_the_known_ones() -> None:

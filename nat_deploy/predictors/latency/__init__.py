@@ -1,6 +1,7 @@
 """How long a network takes on a device, with an interval, without running it."""
 
 from nat_deploy.predictors.latency.additive import (
+    FEW_NETWORKS,
     MIN_NETWORKS,
     AdditivePredictor,
     fit_on_networks,
@@ -32,6 +33,7 @@ from nat_deploy.predictors.latency.table_file import load_table, save_table, tab
 
 __all__ = [
     "BASELINES",
+    "FEW_NETWORKS",
     "MIN_NETWORKS",
     "STATISTICS",
     "AdditivePredictor",

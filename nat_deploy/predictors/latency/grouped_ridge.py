@@ -71,37 +71,45 @@ def fit_grouped_ridge(
         together: Shape `(n,)`: rows with the same number are measurements of the same thing; they are left out together, and
             half of the variance that is learned as noise is common to them. By default every row is its own.
     """
+    num_groups, num_levels = len(features), int(kinds.max()) + 1
     scales = [_scales(group) for group in features]
-    kernels = [(group * scale) @ (group * scale).T for group, scale in zip(features, scales, strict=True)]
-    together = np.arange(len(targets)) if together is None else together
-    alike = np.where(together[:, None] == together, _COMMON_NOISE, 0.0)
-    np.fill_diagonal(alike, 1.0)
-    kernels += [alike * np.outer(kinds == kind, kinds == kind) for kind in range(int(kinds.max()) + 1)]
-    start = np.array([_FIRST_GROUP_LOG_SCALE, *[_OTHER_LOG_SCALE] * (len(features) - 1), *[_LOG_NOISE] * (int(kinds.max()) + 1)])
+    design = np.concatenate(features, axis=1)
+    alike = np.eye(len(targets)) if together is None else _alike(together)
     some = np.sort(np.random.default_rng(0).permutation(len(targets))[:_MOST_ROWS])
-    some_kernels = [kernel[np.ix_(some, some)] for kernel in kernels]
+    scaled = [group[some] * scale for group, scale in zip(features, scales, strict=True)]
+    kernels = [group @ group.T for group in scaled]
+    kernels += [alike[np.ix_(some, some)] * np.outer(kinds[some] == kind, kinds[some] == kind) for kind in range(num_levels)]
+    start = np.array([_FIRST_GROUP_LOG_SCALE, *[_OTHER_LOG_SCALE] * (num_groups - 1), *[_LOG_NOISE] * num_levels])
     doubt = _first_doubt(targets, kinds)
     logs = start
     for _ in range(_ROBUST_PASSES):
-        logs = _most_likely(logs, start, some_kernels, targets[some], (known_noise**2 + doubt)[some], len(features))
-        lower, alpha = _solve(logs, kernels, targets, known_noise**2 + doubt)
-        residuals, loo_variance = _left_out(lower, alpha, together)
-        variance = np.exp(2 * logs[len(features) :])[kinds] + known_noise**2
-        loo_std = np.sqrt(np.maximum(loo_variance - doubt, variance))
+        logs = _most_likely(logs, start, kernels, targets[some], (known_noise**2 + doubt)[some], num_groups)
+        prior = np.concatenate([np.exp(log) * scale for log, scale in zip(logs, scales, strict=False)])
+        half = design * prior  # (n, p): the prior covariance of the weights is the square of `prior`
+        noise = np.exp(logs[num_groups:])
+        unexplained = alike * np.outer(noise[kinds], noise[kinds]) * np.equal.outer(kinds, kinds)
+        lower, alpha = _solve(half @ half.T + unexplained, targets, known_noise**2 + doubt)
+        residuals, loo_variance = _left_out(lower, alpha, np.arange(len(targets)) if together is None else together)
+        loo_std = np.sqrt(np.maximum(loo_variance - doubt, noise[kinds] ** 2 + known_noise**2))
         doubted = np.maximum(0, residuals**2 - (_OUTLIER * loo_std) ** 2)
         if np.allclose(doubted, doubt, rtol=0.2, atol=1e-5):
             break
         doubt = doubted
-    prior = np.concatenate([np.exp(log) * scale for log, scale in zip(logs, scales, strict=False)])
-    half = np.concatenate(features, axis=1) * prior  # (n, p): the prior covariance of the weights is the square of `prior`
     return GroupedRidge(
         weights=prior * (half.T @ alpha),
         factor=_posterior_factor(half, lower, prior),
-        noise=np.exp(logs[len(features) :]),
+        noise=noise,
         targets=targets,
         loo_residuals=residuals,
         loo_std=loo_std,
     )
+
+
+def _alike(together: NDArray[np.int64]) -> FloatArray:
+    """Correlation of what is not explained of two rows, `(n, n)`."""
+    alike = np.where(np.equal.outer(together, together), _COMMON_NOISE, 0.0)
+    np.fill_diagonal(alike, 1.0)
+    return alike
 
 
 def _left_out(lower: FloatArray, alpha: FloatArray, together: NDArray[np.int64]) -> tuple[FloatArray, FloatArray]:
@@ -136,13 +144,8 @@ def _scales(group: FloatArray) -> FloatArray:
     return np.asarray(1 / np.where(seen > 0, size, usual))
 
 
-def _solve(
-    logs: FloatArray, kernels: list[FloatArray], targets: FloatArray, variance: FloatArray
-) -> tuple[FloatArray, FloatArray]:
-    covariance = np.diag(variance + 1e-12)
-    for log, kernel in zip(logs, kernels, strict=True):
-        covariance += np.exp(2 * log) * kernel
-    lower = cholesky(covariance, lower=True)
+def _solve(covariance: FloatArray, targets: FloatArray, variance: FloatArray) -> tuple[FloatArray, FloatArray]:
+    lower = cholesky(covariance + np.diag(variance + 1e-12), lower=True)
     return lower, cho_solve((lower, True), targets)
 
 
@@ -159,9 +162,11 @@ def _most_likely(
     widths = np.array([_SCALE_PRIOR] * num_groups + [_NOISE_PRIOR] * num_levels)
 
     def loss(logs: FloatArray) -> tuple[float, FloatArray]:
-        lower, alpha = _solve(logs, kernels, targets, variance)
+        strengths = np.exp(2 * logs)
+        covariance = sum((strength * kernel for strength, kernel in zip(strengths, kernels, strict=True)), np.zeros(()))
+        lower, alpha = _solve(covariance, targets, variance)
         slope = cho_solve((lower, True), np.eye(len(targets))) - np.outer(alpha, alpha)
-        gradient = np.array([np.exp(2 * log) * np.vdot(slope, kernel) for log, kernel in zip(logs, kernels, strict=True)])
+        gradient = strengths * [np.vdot(slope, kernel) for kernel in kernels]
         strayed = (logs - centre) / widths
         value = 0.5 * targets @ alpha + np.log(np.diag(lower)).sum() + 0.5 * strayed @ strayed
         return float(value), gradient + strayed / widths

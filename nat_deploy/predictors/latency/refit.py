@@ -48,10 +48,15 @@ class MeasuredSitting:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LevelledPredictor:
-    """A predictor of the table's level, times `level`: how much slower the device is in the newest sittings."""
+    """A predictor of the table's level, times the level of the device in the newest sittings.
+
+    level   1 is the table's
+    doubt   standard deviation of the level's logarithm; part of every interval
+    """
 
     predictor: LatencyPredictor
     level: float
+    doubt: float
 
     @property
     def target(self) -> Target:
@@ -59,8 +64,10 @@ class LevelledPredictor:
 
     def predict(self, genes: Genes) -> Prediction:
         """Latencies of architectures, genes of shape `(n, num_genes)`."""
-        found, level = self.predictor.predict(genes), self.level
-        return Prediction(value=found.value * level, low=found.low * level, high=found.high * level)
+        found = self.predictor.predict(genes)
+        value, doubt = self.level * found.value, _Z95 * self.doubt
+        low = value / np.exp(np.hypot(np.log(found.value / found.low), doubt))
+        return Prediction(value=value, low=low, high=value * np.exp(np.hypot(np.log(found.high / found.value), doubt)))
 
     def is_outside(self, genes: Genes) -> NDArray[np.bool_]:
         """Whether each network lies outside what the predictor was fitted on, shape `(n,)`."""
@@ -104,23 +111,27 @@ class TablePredictor:
     def refit(self, sittings: Sequence[MeasuredSitting]) -> LevelledPredictor:
         """The predictor of the table and these sittings, oldest first, of the same statistic, at the level of the newest."""
         if not sittings:
-            return LevelledPredictor(predictor=self.predictor, level=1.0)
+            return LevelledPredictor(predictor=self.predictor, level=1.0, doubt=0.0)
         if isinstance(self.predictor, BlockSumPredictor):
             return self._refit_sum(self.predictor, sittings)
         drift = _Drift.of(self.predictor, sittings)
         known = self._with_sittings(sittings, drift.levels())
         return LevelledPredictor(
-            predictor=fit_predictor(self.index, self.target, known, into=self.predictor.index), level=drift.level
+            predictor=fit_predictor(self.index, self.target, known, into=self.predictor.index),
+            level=drift.level,
+            doubt=drift.doubt,
         )
 
     def _refit_sum(self, sums: BlockSumPredictor, sittings: Sequence[MeasuredSitting]) -> LevelledPredictor:
         """Networks that make up for those that the table lacks: its level is theirs."""
         known = self._with_sittings(sittings, np.ones(len(sittings)))
         if int(known.is_network.sum()) >= MIN_NETWORKS:
-            return LevelledPredictor(predictor=fit_predictor(self.index, self.target, known, into=sums.index), level=1.0)
+            return LevelledPredictor(
+                predictor=fit_predictor(self.index, self.target, known, into=sums.index), level=1.0, doubt=0.0
+            )
         genes = np.concatenate([sitting.genes for sitting in sittings])
         measured_ms = np.concatenate([sitting.value_ms for sitting in sittings])
-        return LevelledPredictor(predictor=sums.after(genes, measured_ms), level=1.0)
+        return LevelledPredictor(predictor=sums.after(genes, measured_ms), level=1.0, doubt=0.0)
 
     def _with_sittings(self, sittings: Sequence[MeasuredSitting], levels: FloatArray) -> Observations:
         """What the table holds and what was measured since, brought to the table's level."""
@@ -163,15 +174,28 @@ class _Drift:
     @property
     def level(self) -> float:
         """Of the device in the newest sittings; 1 is the table's."""
-        newest = self.log_ratios[-_NEWEST:]
-        middle = float(np.median(newest))
-        believed = max(0.0, 1 - self.usual**2 / len(newest) / middle**2) if middle else 0.0
-        return math.exp(believed * middle)
+        return math.exp(self._believed * self._middle)
+
+    @property
+    def doubt(self) -> float:
+        """Standard deviation of the level's logarithm."""
+        return self._believed * self.usual / math.sqrt(len(self.log_ratios[-_NEWEST:]))
 
     def levels(self) -> FloatArray:
         """What each sitting is divided by, shape `(n,)`: today's level, or its own where the device was clearly another then."""
         strayed = np.abs(self.log_ratios - math.log(self.level)) > _STRAYED * self.usual
         return np.where(strayed, np.exp(self.log_ratios), self.level)
+
+    @property
+    def _middle(self) -> float:
+        return float(np.median(self.log_ratios[-_NEWEST:]))
+
+    @property
+    def _believed(self) -> float:
+        """Share of the newest ratio that is more than chance."""
+        if self._middle == 0:
+            return 0.0
+        return max(0.0, 1 - self.usual**2 / len(self.log_ratios[-_NEWEST:]) / self._middle**2)
 
 
 def _joined(networks: Observations, others: Observations) -> Observations:
