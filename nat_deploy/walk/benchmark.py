@@ -71,13 +71,14 @@ def benchmark_files(
                 f"model '{model}' must exist, but it does not; make one with: natdeploy export SUBNET --format onnx"
             )
     device = find_device(device_name, allow_power_mode=allow_power_mode)
+    settings = settings or Settings()
     with tempfile.TemporaryDirectory(prefix="natdeploy-") as folder:
         measured = measure_models(
             device,
             [ModelFile(str(number), str(model)) for number, model in enumerate(models)],
             results_path=Path(folder) / "results.jsonl",
             together=True,
-            settings=settings,
+            settings=settings.for_comparison() if len(models) > 1 else settings,
             on_event=on_event,
         )
     try:
