@@ -86,8 +86,8 @@ def choose_finalists(
 
 def _wanted(problem: SearchProblem, archive: Evaluations, devices: Devices, count: int) -> NDArray[np.int64]:
     """Rows of the `count` best candidates that meet the budgets as far as is known."""
-    order = by_preference(problem, archive)
-    return order[_meets(problem, archive.genes[order], devices)][:count]
+    rows = np.flatnonzero(_meets(problem, archive.genes, devices))
+    return rows[by_preference(problem, archive.take(rows))][:count]
 
 
 def _meets(problem: SearchProblem, genes: Genes, devices: Devices) -> NDArray[np.bool_]:

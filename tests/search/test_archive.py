@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -27,6 +29,18 @@ def test_values_of_different_weights_are_never_put_together() -> None:
     genes = different(2)
     with pytest.raises(MixedVersionsError, match="versions 1 and 2"):
         make(genes[:1], [[1, 2]], version=1).merge(make(genes[1:], [[1, 2]], version=2))
+
+
+def test_latencies_of_different_predictors_are_never_put_together() -> None:
+    genes = different(2)
+    later = replace(make(genes[1:], [[1, 2]]), num_sittings=3)
+    with pytest.raises(MixedVersionsError, match="after 0 and 3 sittings"):
+        make(genes[:1], [[1, 2]]).merge(later)
+    assert (
+        later.take(np.array([0])).num_sittings
+        == later.merge(replace(make(genes[:1], [[1, 2]]), num_sittings=3)).num_sittings
+        == 3
+    )
 
 
 def test_predicted_and_measured_stay_apart_in_one_pool() -> None:
