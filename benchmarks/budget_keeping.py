@@ -105,8 +105,8 @@ def search(source: TablePredictor, labels: Labels, upper_ms: float, noise: float
                 supernet_version=0,
                 num_sittings=len(problem.sittings),
             )
-            violation = problem.certain_violation(labels.genes)
-            archive = archive.take(survive_aimed(archive.values, violation, ARCHIVE_SIZE, rng, aimed_share=AIMED_SHARE))
+            held_to = problem.violation(labels.genes), problem.likely_violation(labels.genes)
+            archive = archive.take(survive_aimed(archive.values, *held_to, ARCHIVE_SIZE, rng, aimed_share=AIMED_SHARE))
             problem = probe_archive(problem, devices, archive, settings.probes, name=f"iteration-{iteration:03}")
         _, finalists = choose_finalists(
             problem,

@@ -89,7 +89,7 @@ def test_infill_is_new_within_the_budget_and_of_the_asked_number() -> None:
     archive = make(genes[:5], values[:5])
     candidates = make(genes, values, measured=False)
     violation = np.where(np.arange(30) < 10, 0.5, 0.0)  # the ten most accurate ones are too slow
-    chosen = choose_infill(candidates, violation, archive, 8, np.random.default_rng(0), aimed_share=0.5)
+    chosen = choose_infill(candidates, violation, violation, archive, 8, np.random.default_rng(0), aimed_share=0.5)
     assert len(chosen) == 8
     assert not_among(chosen.genes, archive.genes).all()
     errors = sorted(chosen.column("error_percent"))
