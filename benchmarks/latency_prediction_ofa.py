@@ -25,7 +25,7 @@ RESOLUTIONS = tuple(range(128, 225, 4))
 DEVICES = ("titan_rtx_64_ms", "v100_64_ms")
 NUM_FITTED = (30, 100, 300)
 NUM_UNSEEN = 1000
-_GPU = Target(device="gpu", runtime="pytorch", runtime_version="1", precision="fp32", threads=1, batch_size=64)
+GPU = Target(device="gpu", runtime="pytorch", runtime_version="1", precision="fp32", threads=1, batch_size=64)
 
 Method = Callable[[BlockIndex, Genes, FloatArray, Genes], Prediction | FloatArray]
 
@@ -88,7 +88,7 @@ def _row(index: BlockIndex, genes: Genes, latency_ms: FloatArray, method: Method
 
 
 def _ours(index: BlockIndex, genes: Genes, latency_ms: FloatArray, unseen: Genes) -> Prediction:
-    return fit_on_networks(index, _GPU, genes, latency_ms).predict(unseen)
+    return fit_on_networks(index, GPU, genes, latency_ms).predict(unseen)
 
 
 def _plain_ridge(index: BlockIndex, genes: Genes, latency_ms: FloatArray, unseen: Genes) -> FloatArray:

@@ -169,7 +169,8 @@ class BySurrogate:
                 measured=np.zeros(len(found), dtype=np.bool_),
                 supernet_version=0,
             )
-            truth.error(choose_infill(candidates, np.zeros(len(found)), archive, self.per_round, rng).genes)
+            nothing = np.zeros(len(found))  # there are no budgets
+            truth.error(choose_infill(candidates, nothing, nothing, archive, self.per_round, rng).genes)
 
 
 METHODS: dict[str, Method] = {

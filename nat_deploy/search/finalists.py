@@ -5,8 +5,9 @@ predictor is most too low. So the best candidates are measured, the predictors l
 budget give way to the next best. Budgets are held against the median latency: it is what people mean by a latency and what other
 tools print, and the predictors of a search are fitted on it.
 
-While candidates are found, they count by the middle of what is known of them: the prediction, or a quick measurement. Only the last
-sitting decides, and there the whole interval must keep the budget.
+While candidates are found, they have the benefit of the doubt: a quick measurement counts by its middle, a prediction by its lower end.
+A measurement soon shows which of them are over, and costs less than passing the best network by. Only the last sitting decides, and
+there the whole interval must keep the budget; how wide intervals are on this device is known after the first exact sitting.
 """
 
 from collections.abc import Callable
@@ -86,25 +87,30 @@ def choose_finalists(
 
 def _wanted(problem: SearchProblem, archive: Evaluations, devices: Devices, count: int) -> NDArray[np.int64]:
     """Rows of the `count` best candidates that meet the budgets as far as is known."""
-    order = by_preference(problem, archive)
-    return order[_meets(problem, archive.genes[order], devices)][:count]
+    rows = np.flatnonzero(_meets(problem, archive.genes, devices))
+    return rows[by_preference(problem, archive.take(rows))][:count]
 
 
 def _meets(problem: SearchProblem, genes: Genes, devices: Devices) -> NDArray[np.bool_]:
-    """Whether each meets all budgets as far as is known, shape `(n,)`: surely where it was measured exactly or cannot be measured, else more likely than not."""
+    """Whether each meets all budgets as far as is known, shape `(n,)`: surely where it was measured exactly or cannot be measured, else perhaps."""
     meets = np.ones(len(genes), dtype=np.bool_)
     for budget in problem.budgets:
         if budget.objective in devices.measure:
-            known = {
-                record.genes: record.high_ms if sitting.exact else record.median_ms
-                for sitting, record in problem.measurements(budget.objective)
-            }
-            predicted = problem.cost(budget.objective)(genes)
-            held = np.array([known.get(to_gene_string(row), ms) for row, ms in zip(genes, predicted, strict=True)])
+            held = _hoped_ms(problem, budget.objective, genes)
         else:
             held = problem.upper_bound(budget.objective)(genes)
         meets &= held <= budget.upper
     return meets
+
+
+def _hoped_ms(problem: SearchProblem, objective: str, genes: Genes) -> NDArray[np.float64]:
+    """The upper end of each network's interval in an exact sitting: as measured there, or the least that may be hoped for, shape `(n,)`."""
+    records = list(problem.measurements(objective))
+    exact = {record.genes: record.high_ms for sitting, record in records if sitting.exact}
+    width = float(np.median([record.high_ms / record.median_ms for sitting, record in records if sitting.exact] or [1.0]))
+    known = {record.genes: width * record.median_ms for sitting, record in records if not sitting.exact} | exact
+    least = width * problem.bounds(objective, genes).low
+    return np.array([known.get(to_gene_string(row), ms) for row, ms in zip(genes, least, strict=True)])
 
 
 def _unmeasured(problem: SearchProblem, archive: Evaluations, devices: Devices, rows: NDArray[np.int64]) -> NDArray[np.int64]:

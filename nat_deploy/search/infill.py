@@ -10,6 +10,7 @@ from nat_deploy.search.survival import survive_aimed
 def choose_infill(
     candidates: Evaluations,
     violation: NDArray[np.float64],
+    likely_violation: NDArray[np.float64],
     archive: Evaluations,
     count: int,
     rng: np.random.Generator,
@@ -20,12 +21,13 @@ def choose_infill(
 
     Args:
         candidates: Predicted, of the archive's supernet version, the error as first objective.
-        violation: How far each candidate is over its budgets, shape `(n,)`.
+        violation, likely_violation: How far each candidate is over its budgets at most, and as is expected, shape `(n,)`.
         archive: What was evaluated already.
         count: Candidates wanted.
         rng: Breaks ties.
-        aimed_share: Share of them that are the most accurate within the budgets; the others are spread over the front.
+        aimed_share: Share of them that are the most accurate likely within the budgets; the others are spread over the front.
     """
     new = not_among(candidates.genes, archive.genes)
     pool = candidates.take(new)
-    return pool.take(survive_aimed(pool.values, violation[new], count, rng, aimed_share=aimed_share))
+    rows = survive_aimed(pool.values, violation[new], likely_violation[new], count, rng, aimed_share=aimed_share)
+    return pool.take(rows)

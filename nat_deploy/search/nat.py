@@ -13,7 +13,7 @@ Source: Lu et al., Neural Architecture Transfer (arXiv 2005.05859), whose search
 """
 
 import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from enum import IntEnum
 
@@ -211,6 +211,7 @@ class _Search:
         new = choose_infill(
             predicted,
             self.problem.violation(candidates),
+            self.problem.likely_violation(candidates),
             archive,
             settings.new_per_iteration,
             self.generator(iteration, _Draw.INFILL),
@@ -227,19 +228,26 @@ class _Search:
         )
 
     def _evolve(self, iteration: int, archive: Evaluations, surrogate: AccuracyPredictor) -> Genes:
-        """Candidates for the whole front and, under budgets, for the trade-off of error against what is bounded: there lies the answer."""
+        """Candidates for the whole front, surely within budgets and, under budgets, for the trade-off of error against what is bounded, likely within: there lies the answer."""
         settings, rng = self.folder.settings, self.generator(iteration, _Draw.EVOLUTION)
         aimed = tuple(budget.objective for budget in settings.budgets)
         populations = []
-        for names in (settings.objectives, (ERROR, *aimed))[: 2 if aimed else 1]:
+        for names, held_to in (
+            (settings.objectives, self.problem.violation),
+            ((ERROR, *aimed), self.problem.likely_violation),
+        )[: 2 if aimed else 1]:
             problem = replace(self.problem, objectives=tuple(make_objective(name) for name in names))
             total, calls = settings.generations, itertools.count()
 
             def objectives(
-                genes: Genes, problem: SearchProblem = problem, total: int = total, calls: Iterator[int] = calls
+                genes: Genes,
+                problem: SearchProblem = problem,
+                held_to: Callable[[Genes], NDArray[np.float64]] = held_to,
+                total: int = total,
+                calls: Iterator[int] = calls,
             ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
                 self.tell("evolve", iteration, min(next(calls), total), total)
-                return problem.values(genes, surrogate.predict(genes).mean), problem.violation(genes)
+                return problem.values(genes, surrogate.predict(genes).mean), held_to(genes)
 
             populations.append(
                 evolve(
@@ -261,7 +269,7 @@ class _Search:
     def _keep(self, iteration: int, archive: Evaluations, new: Evaluations) -> Evaluations:
         """The new candidates, always, and as many old members as fit: a candidate costs one evaluation, and only that shows what it is worth.
 
-        An old member that only may be over a budget stays: the finalists' measurements decide.
+        An old member that only may be over a budget may stay: the finalists' measurements decide.
         """
         room = self.folder.settings.archive_size - len(new)
         pool = archive.merge(new)
@@ -269,7 +277,8 @@ class _Search:
             return pool
         rows = survive_aimed(
             archive.values,
-            self.problem.certain_violation(archive.genes),
+            self.problem.violation(archive.genes),
+            self.problem.likely_violation(archive.genes),
             room,
             self.generator(iteration, _Draw.SURVIVAL),
             aimed_share=self._aimed_share,

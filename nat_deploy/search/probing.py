@@ -33,8 +33,8 @@ def probe_archive(problem: SearchProblem, devices: Devices, archive: Evaluations
         The problem, with predictors that know them.
     """
     for objective in devices.measure if count else ():
-        wanted = by_preference(problem, archive)
-        wanted = wanted[problem.certain_violation(archive.genes[wanted]) == 0]
+        may_meet = np.flatnonzero(problem.certain_violation(archive.genes) == 0)
+        wanted = may_meet[by_preference(problem, archive.take(may_meet))]
         rows = _choose(problem, objective, archive.genes, wanted, count)
         problem = devices.sit(problem, objective, archive.genes[rows], name=name)
     return problem

@@ -102,6 +102,10 @@ class SearchProblem:
         """How far upper ends of intervals exceed the budgets, relative to each and added up, shape `(n,)`: 0 where all are surely met."""
         return self._excess(genes, lambda bounds: bounds.high)
 
+    def likely_violation(self, genes: Genes) -> NDArray[np.float64]:
+        """How far predicted values exceed the budgets, shape `(n,)`: 0 where a measurement is more likely than not to show that each is met."""
+        return self._excess(genes, lambda bounds: bounds.value)
+
     def certain_violation(self, genes: Genes) -> NDArray[np.float64]:
         """How far even lower ends exceed the budgets, shape `(n,)`: 0 where a measurement may yet show that all are met."""
         return self._excess(genes, lambda bounds: bounds.low)

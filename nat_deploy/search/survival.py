@@ -59,18 +59,28 @@ def survive(
 
 
 def survive_aimed(
-    values: NDArray[np.float64], violation: NDArray[np.float64], count: int, rng: np.random.Generator, *, aimed_share: float
+    values: NDArray[np.float64],
+    violation: NDArray[np.float64],
+    likely_violation: NDArray[np.float64],
+    count: int,
+    rng: np.random.Generator,
+    *,
+    aimed_share: float,
 ) -> NDArray[np.int64]:
     """Choose `count` rows: a share of them by the first objective alone, the others by reference-direction survival.
 
     Under a budget the answer is one corner of the front: the most accurate network that just fits. Survival for the whole front would
-    leave few rows there, and may drop the best.
+    leave few rows there, and may drop the best. Whether a row fits is not known before it is measured. Rows that aim at the answer
+    are held to what is likely, since those that surely fit lie an interval's width away from it; the others are held to what is sure,
+    so that something fits whatever the measurements say.
 
     Args:
-        values, violation, count, rng: As for `survive`.
-        aimed_share: From 0 to 1, of `count`; those rows are the best in the first objective among those within the budgets.
+        values, count, rng: As for `survive`.
+        violation: By how much each row may at most be over its budgets.
+        likely_violation: By how much it is expected to be.
+        aimed_share: From 0 to 1, of `count`; those rows are the best in the first objective among those likely within the budgets.
     """
-    by_aim = np.lexsort((values[:, 0], violation))
+    by_aim = np.lexsort((values[:, 0], likely_violation))
     aimed = by_aim[: int(aimed_share * min(count, len(values)))]
     others = np.setdiff1d(np.arange(len(values)), aimed)
     spread = others[survive(values[others], violation[others], count - len(aimed), rng)]

@@ -8,14 +8,15 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from nat_deploy.search import ArchitectureDistribution, Budget, RunFolder, SearchSettings, run_search
+from nat_deploy.search import ArchitectureDistribution, Budget, LatencyMeasurement, Measure, RunFolder, SearchSettings, run_search
 from nat_deploy.spaces import Architecture
 
-from .worlds import SPACE, FakeMeasurement, SyntheticDevice, SyntheticEvaluator
+from .worlds import SPACE, SyntheticDevice, SyntheticEvaluator
 
+BOARD, PHONE = "latency_ms@board", "latency_ms@phone"
 SETTINGS = SearchSettings(
-    objectives=("error_percent", "latency_ms"),  # directions for more of them cost a second in each process
-    budgets=(Budget(objective="latency_ms", upper=1.5),),
+    objectives=("error_percent", BOARD),  # directions for more of them cost a second in each process
+    budgets=(Budget(objective=PHONE, upper=4.5),),
     iterations=3,
     initial_size=16,
     archive_size=20,
@@ -24,7 +25,13 @@ SETTINGS = SearchSettings(
     generations=6,
     evaluation_batch=4,
     surrogates=("additive", "rbf"),
+    probes=3,
 )
+
+
+def make_devices() -> dict[str, SyntheticDevice]:
+    """Two devices with predictors that are wrong in other ways."""
+    return {BOARD: SyntheticDevice(bias=0.7), PHONE: SyntheticDevice(bias=1.3, slowness=3.0)}
 
 
 class SlowEvaluator(SyntheticEvaluator):
@@ -44,16 +51,25 @@ class SlowEvaluator(SyntheticEvaluator):
         super().save(path)
 
 
-def slow_measure(architectures: Sequence[Architecture], *, sitting: str, exact: bool) -> list[FakeMeasurement]:
-    time.sleep(0.1)
-    return SyntheticDevice(bias=0.7).measure(architectures, sitting=sitting, exact=exact)
+def slowly(measure: Measure) -> Measure:
+    def measure_slowly(architectures: Sequence[Architecture], *, sitting: str, exact: bool) -> Sequence[LatencyMeasurement]:
+        time.sleep(0.1)
+        return measure(architectures, sitting=sitting, exact=exact)
+
+    return measure_slowly
 
 
 def main(path: Path) -> None:
     folder = RunFolder.resume(path) if (path / "run.json").exists() else RunFolder.create(path, SETTINGS, {"space": SPACE.name})
-    device = SyntheticDevice(bias=0.7)
+    devices = make_devices()
     print("ready", flush=True)
-    run_search(SPACE, SlowEvaluator(), {"latency_ms": device.predictor()}, {"latency_ms": slow_measure}, folder)
+    run_search(
+        SPACE,
+        SlowEvaluator(),
+        {name: device.predictor() for name, device in devices.items()},
+        {name: slowly(device.measure) for name, device in devices.items()},
+        folder,
+    )
 
 
 if __name__ == "__main__":

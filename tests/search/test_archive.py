@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -27,6 +29,18 @@ def test_values_of_different_weights_are_never_put_together() -> None:
     genes = different(2)
     with pytest.raises(MixedVersionsError, match="versions 1 and 2"):
         make(genes[:1], [[1, 2]], version=1).merge(make(genes[1:], [[1, 2]], version=2))
+
+
+def test_latencies_of_different_predictors_are_never_put_together() -> None:
+    genes = different(2)
+    later = replace(make(genes[1:], [[1, 2]]), num_sittings=3)
+    with pytest.raises(MixedVersionsError, match="after 0 and 3 sittings"):
+        make(genes[:1], [[1, 2]]).merge(later)
+    assert (
+        later.take(np.array([0])).num_sittings
+        == later.merge(replace(make(genes[:1], [[1, 2]]), num_sittings=3)).num_sittings
+        == 3
+    )
 
 
 def test_predicted_and_measured_stay_apart_in_one_pool() -> None:
@@ -75,7 +89,7 @@ def test_infill_is_new_within_the_budget_and_of_the_asked_number() -> None:
     archive = make(genes[:5], values[:5])
     candidates = make(genes, values, measured=False)
     violation = np.where(np.arange(30) < 10, 0.5, 0.0)  # the ten most accurate ones are too slow
-    chosen = choose_infill(candidates, violation, archive, 8, np.random.default_rng(0), aimed_share=0.5)
+    chosen = choose_infill(candidates, violation, violation, archive, 8, np.random.default_rng(0), aimed_share=0.5)
     assert len(chosen) == 8
     assert not_among(chosen.genes, archive.genes).all()
     errors = sorted(chosen.column("error_percent"))

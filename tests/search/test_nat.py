@@ -5,7 +5,16 @@ import numpy as np
 import pytest
 
 from nat_deploy.errors import BudgetError, InputError
-from nat_deploy.search import Budget, RunFolder, SearchEvent, SearchResult, SearchSettings, run_search
+from nat_deploy.search import (
+    Budget,
+    RunFolder,
+    SearchEvent,
+    SearchResult,
+    SearchSettings,
+    hypervolume,
+    make_problem,
+    run_search,
+)
 from nat_deploy.search.genes import to_genes
 from nat_deploy.spaces import Architecture
 
@@ -41,16 +50,56 @@ def search(folder: RunFolder, device: SyntheticDevice, evaluator: SyntheticEvalu
 @pytest.mark.parametrize("bias", [0.6, 1.0, 1.5])
 def test_every_returned_network_meets_the_true_budget_whatever_the_predictor_says(tmp_path: Path, bias: float) -> None:
     device = SyntheticDevice(bias=bias)
-    result = search(RunFolder.create(tmp_path / "run", small_settings(), {}), device)
+    folder = RunFolder.create(tmp_path / "run", small_settings(), {})
+    result = search(folder, device)
     assert len(result.finalists) == 4
     assert (device.true_ms(to_genes([f.genes for f in result.finalists])) <= UPPER_MS).all()
     for finalist in result.finalists:
         assert finalist.latencies[0].high_ms <= UPPER_MS
     assert result.chosen == min(result.finalists, key=lambda f: f.error_percent)
-    assert device.num_measured <= 40
+    assert device.num_measured <= 60
+    last = folder.sittings.read()[-1]
+    assert last.exact
+    assert {f.latencies[0] for f in result.finalists} <= set(last.measurements)
 
 
-def test_without_anchors_the_finalists_alone_still_hold_the_budget(tmp_path: Path) -> None:
+def test_every_iteration_measures_some_of_its_archive_and_predicts_with_it(tmp_path: Path) -> None:
+    device = SyntheticDevice(bias=0.6)
+    folder = RunFolder.create(tmp_path / "run", small_settings(probes=3), {})
+    search(folder, device)
+    sittings = folder.sittings.read()
+    assert [sitting.name for sitting in sittings] == device.sittings
+    assert device.sittings[:4] == ["before", "iteration-001", "iteration-002", "iteration-003"]
+    assert {name.rpartition("-")[0] for name in device.sittings[4:]} <= {"candidates", "finalists"}
+    assert device.sittings[-1].startswith("finalists-")
+    archives = [set(record.genes) for record in folder.read_iterations()]
+    for number, sitting in enumerate(sittings[1:4], start=1):
+        assert len(sitting.measurements) == 3
+        assert {record.genes for record in sitting.measurements} <= archives[number]
+    before = [record.predicted_ms / record.median_ms for record in sittings[0].measurements]
+    later = [record.predicted_ms / record.median_ms for sitting in sittings[1:] for record in sitting.measurements]
+    assert np.median(before) == pytest.approx(0.6, rel=0.06)
+    assert np.median(later) == pytest.approx(1.0, rel=0.06)
+    while_searching = [record for sitting in sittings[:4] for record in sitting.measurements]
+    assert len({record.genes for record in while_searching}) == len(while_searching)  # nothing twice
+
+
+def test_one_archive_has_values_of_one_predictor_and_all_share_a_reference(tmp_path: Path) -> None:
+    device, settings = SyntheticDevice(bias=0.6), small_settings(objectives=("error_percent", "latency_ms"), adapt=False)
+    folder = RunFolder.create(tmp_path / "run", settings, {})
+    search(folder, device)
+    records = folder.read_iterations()
+    assert [record.num_sittings for record in records] == [1, 1, 2, 3]
+    assert len({record.hypervolumes.reference for record in records}) == 1
+    errors = {r.genes: r.error_percent for r in folder.evaluations.read()}
+    problem = make_problem(SPACE, settings, {"latency_ms": device.predictor()})
+    for sitting, record in zip(folder.sittings.read(), records[1:], strict=False):
+        problem = problem.after(sitting)
+        values = problem.values(to_genes(record.genes), np.array([errors[string] for string in record.genes]))
+        assert hypervolume(values, problem.reference) == pytest.approx(record.hypervolumes.after, rel=1e-12)
+
+
+def test_without_measuring_on_the_way_the_finalists_alone_still_hold_the_budget(tmp_path: Path) -> None:
     device = SyntheticDevice(bias=0.6)
     result = search(RunFolder.create(tmp_path / "run", small_settings(probes=0), {}), device)
     assert (device.true_ms(to_genes([f.genes for f in result.finalists])) <= UPPER_MS).all()
@@ -116,6 +165,32 @@ def test_a_budget_that_only_the_predictor_refuses_is_tried_on_the_device(tmp_pat
     folder = RunFolder.create(tmp_path / "run", small_settings(probes=0), {})
     result = search(folder, device)
     assert (device.true_ms(to_genes([f.genes for f in result.finalists])) <= UPPER_MS).all()
+
+
+def test_budgets_hold_on_every_device_by_measurement_where_there_is_one(tmp_path: Path) -> None:
+    names = ("latency_ms@board", "latency_ms@phone", "latency_ms@paper")
+    board, phone = SyntheticDevice(bias=0.7), SyntheticDevice(bias=1.2, slowness=3.0)
+    paper = SyntheticDevice(slowness=10.0).predictor()
+    uppers = dict(zip(names, (1.5, 4.2, 15.0), strict=True))
+    settings = small_settings(
+        objectives=("error_percent", *names),
+        budgets=tuple(Budget(objective=name, upper=upper) for name, upper in uppers.items()),
+        iterations=1,
+        population_size=12,
+    )
+    folder = RunFolder.create(tmp_path / "run", settings, {})
+    sources = dict(zip(names, (board.predictor(), phone.predictor(), paper), strict=True))
+    measure = {names[0]: board.measure, names[1]: phone.measure}
+    result = run_search(SPACE, SyntheticEvaluator(), sources, measure, folder)
+    genes = to_genes([f.genes for f in result.finalists])
+    assert (board.true_ms(genes) <= uppers[names[0]]).all()
+    assert (phone.true_ms(genes) <= uppers[names[1]]).all()
+    assert (paper.predict(genes).high <= uppers[names[2]]).all()
+    assert board.sittings == phone.sittings
+    for row, finalist in enumerate(result.finalists):
+        assert [record.objective for record in finalist.latencies] == list(names[:2])
+        assert [record.objective for record in finalist.predicted] == [names[2]]
+        assert finalist.predicted[0].predicted_high_ms == paper.predict(genes).high[row]
 
 
 def test_budgets_on_counts_hold_together_with_latency(tmp_path: Path) -> None:

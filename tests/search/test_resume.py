@@ -1,9 +1,11 @@
+import contextlib
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,9 +13,12 @@ import numpy as np
 import pytest
 
 from nat_deploy.errors import FileFormatError, InputError, MissingError
-from nat_deploy.search import RunFolder, SearchSettings, run_search
+from nat_deploy.search import LatencyMeasurement, Measure, RunFolder, SearchSettings, run_search
+from nat_deploy.search import journal as journal_module
+from nat_deploy.search import run_folder as run_folder_module
+from nat_deploy.spaces import Architecture
 
-from .slow_search import SETTINGS, main
+from .slow_search import SETTINGS, main, make_devices
 from .worlds import SPACE, SyntheticDevice, SyntheticEvaluator
 
 ROOT = Path(__file__).parents[2]
@@ -57,28 +62,114 @@ def test_killed_at_any_moment_it_gives_the_same_run(tmp_path: Path) -> None:
     assert contents(killed) == contents(undisturbed)
 
 
+class Killed(BaseException):
+    """The process ends here."""
+
+
+SMALL = replace(
+    SETTINGS, iterations=2, initial_size=8, archive_size=10, new_per_iteration=4, generations=2, surrogates=("additive",)
+)
+
+
+def search(folder: RunFolder, *, evaluator: SyntheticEvaluator | None = None) -> list[str]:
+    """Run or continue with two devices; the sittings that were measured for it, in order."""
+    devices, asked = make_devices(), []
+
+    def listening(name: str, device: SyntheticDevice) -> Measure:
+        def measure(architectures: Sequence[Architecture], *, sitting: str, exact: bool) -> Sequence[LatencyMeasurement]:
+            asked.append(f"{name} {sitting}")
+            return device.measure(architectures, sitting=sitting, exact=exact)
+
+        return measure
+
+    run_search(
+        SPACE,
+        evaluator or SyntheticEvaluator(),
+        {name: device.predictor() for name, device in devices.items()},
+        {name: listening(name, device) for name, device in devices.items()},
+        folder,
+    )
+    return asked
+
+
+def die_at_the_second_write(monkeypatch: pytest.MonkeyPatch, *, amid: bool) -> None:
+    """Let the search write one more record or file; at the next the process ends, before it or amid it."""
+    num_written = 0
+    append, write = journal_module.append_line, run_folder_module.write_atomically
+
+    def count() -> bool:
+        nonlocal num_written
+        num_written += 1
+        return num_written > 1
+
+    def append_or_die(path: Path, line: str) -> None:
+        if count():
+            with path.open("ab") as file:
+                file.write(line.encode()[: len(line) // 2] if amid else b"")
+            raise Killed
+        append(path, line)
+
+    def write_or_die(path: Path, content: bytes | str) -> None:
+        if count():
+            raise Killed
+        write(path, content)
+
+    monkeypatch.setattr(journal_module, "append_line", append_or_die)
+    monkeypatch.setattr(run_folder_module, "write_atomically", write_or_die)
+
+
+def test_killed_after_each_write_it_gives_the_same_run_with_two_devices(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    undisturbed = RunFolder.create(tmp_path / "undisturbed", SMALL, {})
+    assert len(search(undisturbed)) >= 8
+    killed = RunFolder.create(tmp_path / "killed", SMALL, {})
+    num_kills = 0
+    while killed.read_result() is None:
+        with monkeypatch.context() as patch, contextlib.suppress(Killed):
+            die_at_the_second_write(patch, amid=num_kills % 2 == 0)
+            num_kills += 1
+            search(RunFolder.resume(killed.path))
+    assert num_kills > 40
+    search(RunFolder.resume(killed.path))
+    assert contents(killed.path) == contents(undisturbed.path)
+
+
+def test_a_resumed_search_measures_only_what_is_missing(tmp_path: Path) -> None:
+    folder = RunFolder.create(tmp_path / "run", SMALL, {})
+    asked = search(folder)
+    before = contents(folder.path)
+    (folder.path / "finalists.json").unlink()
+    journal = folder.sittings.path
+    lines = journal.read_bytes().splitlines(keepends=True)
+    journal.write_bytes(b"".join(lines[:-2]))
+    assert search(RunFolder.resume(folder.path)) == asked[-2:]
+    assert contents(folder.path) == before
+
+
+def test_each_step_knows_the_sittings_before_it_and_no_later_ones(tmp_path: Path) -> None:
+    """Iterations that are done again beside a whole journal choose what they chose when it was short."""
+    folder = RunFolder.create(tmp_path / "run", replace(SMALL, adapt=False), {})
+    search(folder)
+    before = contents(folder.path)
+    for path in (folder.path / "iterations").glob("00[12]*"):
+        path.unlink()
+    (folder.path / "finalists.json").unlink()
+    assert search(RunFolder.resume(folder.path)) == []
+    assert contents(folder.path) == before
+
+
 def finished_run(path: Path) -> RunFolder:
     settings = replace(SETTINGS, iterations=1)
     folder = RunFolder.create(path, settings, {"space": SPACE.name})
-    again(folder)
+    search(folder)
     return folder
-
-
-def again(folder: RunFolder) -> None:
-    device = SyntheticDevice()
-    run_search(SPACE, SyntheticEvaluator(), {"latency_ms": device.predictor()}, {"latency_ms": device.measure}, folder)
 
 
 def test_a_finished_run_is_only_read_again(tmp_path: Path) -> None:
     folder = finished_run(tmp_path / "run")
     before = contents(folder.path)
     evaluator = SyntheticEvaluator()
-    device = SyntheticDevice()
-    run_search(
-        SPACE, evaluator, {"latency_ms": device.predictor()}, {"latency_ms": device.measure}, RunFolder.resume(folder.path)
-    )
+    assert search(RunFolder.resume(folder.path), evaluator=evaluator) == []
     assert evaluator.num_evaluated == 0
-    assert device.num_measured == 0
     assert evaluator.version == 2  # the weights that belong to the result
     assert contents(folder.path) == before
 
@@ -89,7 +180,7 @@ def test_a_half_written_last_line_is_dropped_and_done_again(tmp_path: Path) -> N
     whole = journal.read_bytes()
     before = contents(folder.path)
     journal.write_bytes(whole[:-30])
-    again(RunFolder.resume(folder.path))
+    search(RunFolder.resume(folder.path))
     assert contents(folder.path) == before
 
 
@@ -114,7 +205,7 @@ def test_a_changed_line_is_refused_with_its_number(tmp_path: Path, line: int) ->
     lines[line] = json.dumps(record)
     journal.write_text("\n".join(lines) + "\n")
     with pytest.raises(FileFormatError, match=f"line {line + 1} of .*checksum"):
-        again(RunFolder.resume(folder.path))
+        search(RunFolder.resume(folder.path))
 
 
 @pytest.mark.parametrize("name", ["iterations/000.json", "iterations/001.json", "run.json"])
@@ -125,14 +216,14 @@ def test_other_broken_files_are_refused_with_a_sentence(tmp_path: Path, name: st
     for iteration in ("iterations/000.json", name):
         (path / iteration).write_text(content)
     with pytest.raises(FileFormatError, match=r"run\.json|00[01]\.json"):
-        again(RunFolder.resume(path))
+        search(RunFolder.resume(path))
 
 
 def test_a_lost_checkpoint_is_named(tmp_path: Path) -> None:
     folder = finished_run(tmp_path / "run")
     (folder.path / "checkpoints" / "002").unlink()
     with pytest.raises(FileFormatError, match=r"checkpoint '.*002' must be there"):
-        again(RunFolder.resume(folder.path))
+        search(RunFolder.resume(folder.path))
 
 
 def test_resuming_with_other_settings_names_the_difference(tmp_path: Path) -> None:
