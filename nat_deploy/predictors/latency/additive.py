@@ -62,8 +62,8 @@ _RANGE_MARGIN = 0.05  # a network this much smaller or larger than all measured 
 _NETWORKS_PER_FREEDOM = 5
 _MARKED = 0.05  # a sitting that is faster or slower by more than this share calls for a second pass
 _KEPT = 0.999  # share of the doubt about real networks that is kept
-# What profiles of ten minutes on a shared CPU say of the states of sittings: their spread was 1.7, 1.7 and 2.3 % (the shipped tables),
-# one differed from the next by 1.1 %, from those ten minutes away by 2.7 %, and their correlations add up to six sittings.
+# What profiles of ten minutes on a shared CPU say of the states of sittings: their spread was 1.7, 1.7 and 2.3 % (the shipped tables);
+# in the longest, neighbours differed by 1.6 %, those eight minutes apart by 3.8 %, and correlations added up to 6.6 sittings.
 _USUAL_SPREAD = 0.02
 _ALIKE_SITTINGS = 6
 _PRIOR_SITTINGS = 2  # how many sittings that are not alike the usual spread counts for
