@@ -125,7 +125,8 @@ def test_a_device_that_varies_from_sitting_to_sitting_widens_intervals() -> None
         truth = another * latencies(SPACE, genes, rng, noise=0.0)
         held.append(((found.low <= truth) & (truth <= found.high)).mean())
     steady = source.refit([measured(rng) for _ in range(8)]).predict(genes)
-    assert np.median(np.log(found.high / found.low)) > 2 * np.median(np.log(steady.high / steady.low))
+    # A steady device is not believed to stay so after nine sittings: its intervals leave room for the usual spread.
+    assert np.median(np.log(found.high / found.low)) > 1.5 * np.median(np.log(steady.high / steady.low))
     assert np.mean(held) > 0.85
 
 

@@ -15,11 +15,13 @@ many the layer types do, and blocks count for as much as they agree with the net
 whether the measured blocks help at all, and whether another device's costs do, which a few networks can scale and bend.
 
 On public labels (`benchmarks/latency_prediction_ofa.py`) 30 networks give a mean error of about 1 %, gradient boosting on the
-same features 5 %. Boosting what this model leaves over gains nothing there up to 300 networks, and at most 0.05 points from 1,000.
+same features 5 %. Boosting what this model leaves over was tried and left out: it makes errors of up to 100 networks larger, and of
+300 on one device of two; where cross-validation decides, it gains 0.01 points at most (`benchmarks/boosted_correction.py`).
 
 A machine that others use as well is faster in one minute than in the next: graphs of one sitting share its state, a factor near
 1. Predictions are for the middle one of the sittings, and what their factors spread is part of every interval, since the next
-sitting has one too.
+sitting has one too. Sittings of one minute are alike, so they cannot tell how far those of the next will be from them: at first
+the spread is the usual one of such machines, and the more sittings there are, the more it is theirs (`_sitting_noise`).
 
 Intervals are conformal (Vovk et al. 2005; jackknife: Barber et al. 2021): the leave-one-out errors, each divided by its
 predicted spread, give the factor by which a predicted spread must be multiplied to hold 95 % of errors. They are taken on the
@@ -42,6 +44,7 @@ from nat_deploy.predictors.latency.block_index import BlockIndex
 from nat_deploy.predictors.latency.block_sum import BlockSumPredictor, fit_block_sum
 from nat_deploy.predictors.latency.grouped_ridge import GroupedRidge, fit_grouped_ridge
 from nat_deploy.predictors.latency.observations import (
+    UNKNOWN_SITTING,
     Observations,
     measured_index,
     network_observations,
@@ -59,6 +62,11 @@ _RANGE_MARGIN = 0.05  # a network this much smaller or larger than all measured 
 _NETWORKS_PER_FREEDOM = 5
 _MARKED = 0.05  # a sitting that is faster or slower by more than this share calls for a second pass
 _KEPT = 0.999  # share of the doubt about real networks that is kept
+# What profiles of ten minutes on a shared CPU say of the states of sittings: their spread was 1.7, 1.7 and 2.3 % (the shipped tables);
+# in the longest, neighbours differed by 1.6 %, those eight minutes apart by 3.8 %, and correlations added up to 6.6 sittings.
+_USUAL_SPREAD = 0.02
+_ALIKE_SITTINGS = 6
+_PRIOR_SITTINGS = 2  # how many sittings that are not alike the usual spread counts for
 _NETWORK, _BLOCK = 0, 1
 
 
@@ -74,7 +82,7 @@ class AdditivePredictor:
     loo_mape: float  # of the networks, each predicted from all others and in the state of its sitting, as a share
     noise: float  # learned spread of a network's latency around the model, as a share
     measured_noise: float  # of the measurements of a usual network, as a share
-    sitting_noise: float  # spread of the states of the sittings, as a share
+    sitting_noise: float  # expected distance of the next sitting's state from what is predicted for, as a share
     spread_factor: float  # predicted spread times this is half an interval
     weights: FloatArray  # of the features, (num_features,)
     pixels: tuple[int, ...]  # resolutions that the features tell apart
@@ -312,7 +320,8 @@ def _compiled(fit: _Fit, index: BlockIndex, target: Target) -> AdditivePredictor
     costs = features @ np.column_stack([weights, fit.level * ridge.factor[:num_features]])
     rows = observations.is_network
     in_common_ms = observations.latency_ms[rows] / (1 + fit.states[rows])
-    _, first_of_sitting = np.unique(observations.sittings[rows], return_index=True)
+    numbers, first_of_sitting = np.unique(observations.sittings[rows], return_index=True)
+    is_known = numbers != UNKNOWN_SITTING
     return AdditivePredictor(
         index=index,
         target=target,
@@ -322,7 +331,7 @@ def _compiled(fit: _Fit, index: BlockIndex, target: Target) -> AdditivePredictor
         loo_mape=fit.loo_mape(),
         noise=float(ridge.noise[_NETWORK]),
         measured_noise=float(np.median(observations.relative_noise[rows])),
-        sitting_noise=float(np.sqrt(np.mean(fit.states[rows][first_of_sitting] ** 2))),
+        sitting_noise=_sitting_noise(fit.states[rows][first_of_sitting][is_known]),
         spread_factor=_conformal_factor(fit.per_network(np.abs(fit.log_errors()) / ridge.loo_std[rows])),
         weights=weights,
         pixels=fit.index.space.resolutions,
@@ -330,6 +339,23 @@ def _compiled(fit: _Fit, index: BlockIndex, target: Target) -> AdditivePredictor
         smallest_ms=float(in_common_ms.min()),
         largest_ms=float(in_common_ms.max()),
     )
+
+
+def _sitting_noise(states: FloatArray) -> float:
+    """How far the next sitting's state is expected to be from the middle one, as a share, from states of shape `(m,)`; 0 where
+    there are none: labels of no sitting are as those to be predicted.
+
+    The variance is the mean of what is usual and what was seen, each weighted by how many sittings it is worth (the mean of a
+    scaled inverse chi-squared prior; Gelman et al. 2013, chapter 3); the middle one is uncertain by its share of it. Sittings that
+    are alike may all have been of one good minute and are worth few; that they differ more than usual, each of them shows.
+    """
+    if not len(states):
+        return 0.0
+    unlike = 1 + (len(states) - 1) / _ALIKE_SITTINGS
+    seen = float((states**2).sum()) / max(len(states) - 1, 1)
+    worth = len(states) - 1 if seen > _USUAL_SPREAD**2 else unlike - 1
+    variance = (_PRIOR_SITTINGS * _USUAL_SPREAD**2 + worth * seen) / (_PRIOR_SITTINGS + worth)
+    return math.sqrt(variance * (1 + 1 / unlike))
 
 
 def _main_directions(index: BlockIndex, costs: BlockCosts) -> FloatArray:

@@ -13,6 +13,7 @@ from nat_deploy.predictors.latency.prediction import FloatArray
 from nat_deploy.predictors.latency.table import BlockEntry, LatencyTable, NetworkEntry, OverheadEntry, Statistic, Timing
 from nat_deploy.spaces import Genes, SearchSpace, make_space
 
+UNKNOWN_SITTING = -1
 _Z95 = 1.96
 
 
@@ -24,7 +25,8 @@ class Observations:
     resolutions     shape `(n,)`: place of the resolution in the space; -1 for a block
     latency_ms      shape `(n,)`
     relative_noise  shape `(n,)`: standard deviation of each measurement as a share of it, as far as it is known
-    sittings        shape `(n,)`: number of the sitting that a graph was measured in
+    sittings        shape `(n,)`: number of the sitting that a graph was measured in; `UNKNOWN_SITTING` for labels that are taken
+                    as they are, all in one state of the device and in that of what is to be predicted
     """
 
     counts: sparse.csr_array
@@ -61,13 +63,13 @@ class Observations:
 
 
 def network_observations(index: BlockIndex, genes: Genes, latency_ms: FloatArray) -> Observations:
-    """Observations of whole networks alone, their latencies of shape `(n,)` and of unknown noise."""
+    """Observations of whole networks alone, their latencies of shape `(n,)`, of unknown noise and of no sitting."""
     return Observations(
         counts=index.count(genes),
         resolutions=genes[:, 0],
         latency_ms=latency_ms,
         relative_noise=np.zeros(len(genes)),
-        sittings=np.zeros(len(genes), dtype=np.int64),
+        sittings=np.full(len(genes), UNKNOWN_SITTING),
     )
 
 
