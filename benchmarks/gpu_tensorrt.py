@@ -237,7 +237,7 @@ def _compiled(network: Subnet, images: torch.Tensor) -> Callable[[], object]:
 
 
 def _captured(network: Subnet, images: torch.Tensor) -> Callable[[], object]:
-    stream = torch.cuda.Stream()
+    stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
     with torch.cuda.stream(stream):
         for _ in range(3):
             network(images)
