@@ -36,8 +36,10 @@ class Condition:
     """The device at one moment; of counters only the growth means anything."""
 
     at_ms: int = 0  # since the sitting began
-    clock_mhz: float | None = None
+    clock_mhz: float | None = None  # of what models run on
     temperature_c: float | None = None  # of the hottest part
+    power_w: float | None = None  # of a card, or of a whole board
+    throttle_reasons: float | None = None  # of an NVIDIA card: the bits of NVML, 0 while nothing holds its clocks back
     num_throttled: float | None = None  # counts how often the device slowed itself down: heat, power, current
     paused_ms: float | None = None  # counts how long a CPU quota held the process back
     stolen_ms: float | None = None  # counts CPU time that the hypervisor gave to other machines

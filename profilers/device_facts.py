@@ -243,9 +243,15 @@ def _clocks_locked(root: Path) -> bool | None:
     limits = [(read_text(place / "scaling_min_freq"), read_text(place / "scaling_max_freq"))
               for place in root.glob("sys/devices/system/cpu/cpu[0-9]*/cpufreq")]  # fmt: skip
     limits += [(read_text(place / "min_freq"), read_text(place / "max_freq"))
-               for place in root.glob("sys/class/devfreq/*") if re.search(r"gpu|gv11b|ga10b|gp10b|gm20b", place.name)]  # fmt: skip
+               for place in gpu_clock_folders(root)]  # fmt: skip
     known = [(low, high) for low, high in limits if low is not None and high is not None]
     return all(low == high for low, high in known) if known else None
+
+
+def gpu_clock_folders(root: Path) -> list[Path]:
+    """Folders of the clock of a Jetson's GPU: `17000000.ga10b`, `17000000.gpu` and the like."""
+    folders = sorted(root.glob("sys/class/devfreq/*"))
+    return [folder for folder in folders if re.search(r"gpu|gv11b|ga10b|gp10b|gm20b", folder.name)]
 
 
 def _l4t(root: Path) -> str | None:
@@ -265,7 +271,9 @@ def _free_ram_mb(root: Path) -> float | None:
 
 def temperature_files(root: Path) -> list[Path]:
     """Files that hold temperatures in thousandths of a degree Celsius."""
-    return sorted((root / "sys/class/thermal").glob("thermal_zone*/temp"))
+    zones = sorted((root / "sys/class/thermal").glob("thermal_zone*"))
+    # That of a Jetson's power chip always says 100 degrees.
+    return [zone / "temp" for zone in zones if read_text(zone / "type") != "PMIC-Die" and (zone / "temp").exists()]
 
 
 def hottest_c(values: Iterable[float | None]) -> float | None:

@@ -21,6 +21,7 @@ from profilers.measurement_warning import MeasurementWarning
 from profilers.reference import ReferenceWatch
 from profilers.rounds import Candidate, Clock, Runnable, Stopwatch
 from profilers.settings import Settings
+from profilers.sitting import Part
 from profilers.statistics import slow_share, uneven_share
 
 _MAX_SLOW_SHARE = 0.05
@@ -39,6 +40,7 @@ class Timing:
     num_warmup: int
     converged: bool
     reference_ms: float | None
+    parts: tuple[Part, ...]
     warnings: tuple[MeasurementWarning, ...]
 
 
@@ -74,7 +76,7 @@ def measure_sitting(
     """
     start_ns = clock()
     stopwatch = Stopwatch(settings, clock, observe=observe, on_failed=on_failed, on_progress=on_progress)
-    candidates = [Candidate(id, session.run) for id, session in sessions.items()]
+    candidates = [Candidate(id, session) for id, session in sessions.items()]
     active = [candidate for candidate in candidates if stopwatch.warm_up(candidate)]
     watch = None
     if reference is not None and active:
@@ -116,7 +118,15 @@ def _timing(candidate: Candidate, settings: Settings, start_ns: int, reference_m
         num_warmup=candidate.num_warmup,
         converged=candidate.has_converged(settings),
         reference_ms=reference_ms,
+        parts=_parts(candidate),
         warnings=(*candidate.warnings, *_warnings_at_end(candidate, settings)),
+    )
+
+
+def _parts(candidate: Candidate) -> tuple[Part, ...]:
+    rounds = [round.parts_ns for round in candidate.rounds]
+    return tuple(
+        Part(name, tuple(parts[name] for parts in rounds)) for name in rounds[0] if all(name in parts for parts in rounds)
     )
 
 

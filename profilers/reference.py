@@ -31,7 +31,7 @@ class ReferenceWatch:
             every: Rounds of models after which it is looked at.
         """
         self._stopwatch = stopwatch
-        self._candidate = Candidate("reference", reference.run)
+        self._candidate = Candidate("reference", reference)
         self._every = every
         self._num_unseen = 0
         self._num_settlings = 0

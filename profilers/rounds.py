@@ -5,11 +5,11 @@ from __future__ import annotations
 import gc
 import math
 import statistics
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import repeat
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from profilers.errors import ProfilerError
 from profilers.measurement_warning import MeasurementWarning
@@ -35,6 +35,14 @@ class Runnable(Protocol):
         """Run once on inputs made before, and return when the result is there."""
 
 
+@runtime_checkable
+class HasParts(Protocol):
+    """What can be timed and knows more of a run than how long its caller waited."""
+
+    def take_parts(self) -> Mapping[str, tuple[int, ...]]:
+        """Return name -> ns of each run since the last call, oldest first and not always of all, and begin anew."""
+
+
 @dataclass(frozen=True)
 class Round:
     """Runs of one model, back to back."""
@@ -44,6 +52,7 @@ class Round:
     start_ns: int
     spent_ns: int
     figure_ns: float  # the ranking quantile
+    parts_ns: Mapping[str, int]  # medians of the parts of a run, where the session tells them
 
 
 @dataclass(eq=False)
@@ -51,7 +60,7 @@ class Candidate:
     """One model while its sitting goes on."""
 
     id: str
-    run: Callable[[], object]
+    session: Runnable
     num_warmup: int = 0
     runs_per_sample: int = 1
     rounds: list[Round] = field(default_factory=list)
@@ -106,7 +115,7 @@ class Stopwatch:
         """Run until times stand still; False if the session failed."""
         self.on_progress(candidate.id, "warm_up")
         try:
-            durations, is_settled = _warm_up(candidate.run, self.settings, self.clock)
+            durations, is_settled = _warm_up(candidate.session.run, self.settings, self.clock)
         except ProfilerError as error:
             self._on_failed(candidate.id, error)
             return False
@@ -137,12 +146,27 @@ class Stopwatch:
         self._observe()
         start_ns = self.clock()
         try:
-            samples = _time_round(candidate.run, self.settings, self.clock, candidate.runs_per_sample)
+            _take_parts(candidate.session)  # of runs that belong to no round
+            samples = _time_round(candidate.session.run, self.settings, self.clock, candidate.runs_per_sample)
+            parts = _take_parts(candidate.session)
         except ProfilerError as error:
             self._on_failed(candidate.id, error)
             return False
         spent_ns = sum(samples) * candidate.runs_per_sample
-        candidate.rounds.append(Round(samples, pass_number, start_ns, spent_ns, quantile_of(samples, RANKING_QUANTILE)))
+        candidate.rounds.append(
+            Round(
+                samples,
+                pass_number,
+                start_ns,
+                spent_ns,
+                figure_ns=quantile_of(samples, RANKING_QUANTILE),
+                parts_ns={
+                    name: round(statistics.median(times[self.settings.rewarm_runs :] or times))
+                    for name, times in parts.items()
+                    if times
+                },
+            )
+        )
         return True
 
 
@@ -160,6 +184,10 @@ def _warm_up(run: Callable[[], object], settings: Settings, clock: Clock) -> tup
             return durations, True
         if elapsed >= settings.warm_up_cap_s * 1e9:
             return durations, False
+
+
+def _take_parts(session: Runnable) -> Mapping[str, tuple[int, ...]]:
+    return session.take_parts() if isinstance(session, HasParts) else {}
 
 
 def _is_settled(durations: list[int]) -> bool:

@@ -15,7 +15,20 @@ _FIELDS = {
     "starts_ms": (list,),
     "reference_ms": (float, OPTIONAL),
     "conditions": (dict,),
+    "parts_ns": (dict,),
 }
+
+
+@dataclass(frozen=True)
+class Part:
+    """What a run is made of, or another clock's word on it: "gpu" is between CUDA events, "host" is the caller's time."""
+
+    name: str
+    medians_ns: tuple[int, ...]  # of each round
+
+    def __post_init__(self) -> None:
+        if not self.name or not all(type(n) is int and n >= 0 for n in self.medians_ns):
+            raise JobError("a part of the runs must have a name, and whole ns for each round; measure again.")
 
 
 @dataclass(frozen=True)
@@ -27,6 +40,7 @@ class Sitting:
     starts_ms: tuple[int, ...]  # of each round, since the sitting began
     reference_ms: float | None  # what the reference model took when these rounds were taken; None without one
     conditions: tuple[Condition, ...]
+    parts: tuple[Part, ...] = ()  # where the runtime tells them
 
     def __post_init__(self) -> None:
         counts = (*self.passes, *self.starts_ms)
@@ -34,6 +48,8 @@ class Sitting:
             raise JobError("a sitting must have an id, and for each round a pass and a start; measure again.")
         if any(after <= before for before, after in zip(self.passes, self.passes[1:])):
             raise JobError("the passes of a measurement must grow from round to round, but they do not; measure again.")
+        if any(len(part.medians_ns) != len(self.passes) for part in self.parts):
+            raise JobError("the parts of the runs must be told for every round, but some are not; measure again.")
         if self.reference_ms is not None and self.reference_ms <= 0:
             raise JobError(f"the reference must take time, but reference_ms is {self.reference_ms!r}; measure again.")
 
@@ -44,12 +60,17 @@ class Sitting:
             "starts_ms": list(self.starts_ms),
             "reference_ms": self.reference_ms,
             "conditions": samples_to_json(self.conditions),
+            **({"parts_ns": {part.name: list(part.medians_ns) for part in self.parts}} if self.parts else {}),
         }
 
     @staticmethod
     def from_json(document: object) -> Sitting:
         """Raises: JobError when a key is unknown, missing or mistyped, or rounds do not add up."""
-        values = checked_object(document, _FIELDS, "sitting")
+        values = checked_object(document, _FIELDS, "sitting", may_lack=("parts_ns",))
         values["passes"], values["starts_ms"] = tuple(values["passes"]), tuple(values["starts_ms"])
         values["conditions"] = samples_from_json(values["conditions"])
-        return Sitting(**values)
+        columns = values.pop("parts_ns", None) or {}
+        if not all(isinstance(column, list) for column in columns.values()):
+            raise JobError("sitting.parts_ns must hold a list for each part, but it does not; measure again.")
+        parts = tuple(Part(name, tuple(column)) for name, column in columns.items())
+        return Sitting(**values, parts=parts)

@@ -135,6 +135,7 @@ def measure_group(job: Job, ids: Sequence[str], runtime: Runtime, emit: Emit) ->
                     starts_ms=tuple(start_ns // 1_000_000 for start_ns in timing.starts_ns),
                     reference_ms=timing.reference_ms,
                     conditions=conditions,
+                    parts=timing.parts,
                 ),
             )
             emit({"event": "measurement", "measurement": measurement.to_json()})

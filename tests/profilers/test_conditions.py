@@ -25,7 +25,7 @@ from profilers.device_facts import read_facts, warnings_of
 from profilers.errors import JobError
 from profilers.measurement import Measurement
 from profilers.runtimes import open_runtime
-from profilers.sitting import Sitting
+from profilers.sitting import Part, Sitting
 
 FILES = {
     "proc/stat": "cpu  100 0 200 600 50 0 30 20 0 0\n",
@@ -208,7 +208,9 @@ def test_samples_survive_their_record(make_measurement: Callable[..., Measuremen
     samples = tuple(series(clock_mhz=[2000.0, 2100.0], others_ms=[0.0, 12.5]))
     assert samples_from_json(samples_to_json(samples)) == samples
     assert samples_from_json({}) == ()
-    sitting = Sitting(id="s", passes=(0, 3), starts_ms=(0, 900), reference_ms=1.5, conditions=samples)
+    sitting = Sitting(
+        id="s", passes=(0, 3), starts_ms=(0, 900), reference_ms=1.5, conditions=samples, parts=(Part("gpu", (700, 800)),)
+    )
     row = make_measurement(sitting=sitting)
     assert Measurement.from_json(row.to_json()) == row
 
@@ -224,6 +226,11 @@ def test_samples_survive_their_record(make_measurement: Callable[..., Measuremen
         {"starts_ms": [0, True]},
         {"reference_ms": 0.0},
         {"passes": [0, 1, 2], "starts_ms": [0, 1, 2]},  # one round more than were timed
+        {"parts_ns": {"gpu": [700]}},
+        {"parts_ns": {"gpu": [700, -1]}},
+        {"parts_ns": {"gpu": [700, 0.5]}},
+        {"parts_ns": {"gpu": 700}},
+        {"parts_ns": {"": [700, 800]}},
         {"mood": "good"},
     ],
 )

@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 
 from profilers.errors import JobError, ModelFileError, RuntimeFailedError, RuntimeNotInstalledError
+from profilers.job import Job, ModelFile
+from profilers.measurement import Measurement
 from profilers.runtimes import open_runtime
 from profilers.runtimes.base import file_sha256
 from profilers.runtimes.tensorrt import builder
@@ -18,6 +20,8 @@ from profilers.runtimes.tensorrt.builder import BuildOptions, build_engine
 from profilers.runtimes.tensorrt.engine_record import EngineRecord, read_record, write_record
 from profilers.runtimes.tensorrt.runtime import TensorRtRuntime
 from profilers.runtimes.tensorrt.timing_mode import TimingMode
+from profilers.settings import Settings
+from profilers.worker import measure_group
 from tests.contracts.runtime_contract import RuntimeCase, RuntimeContract
 from tests.profilers.fake_tensorrt import COPY_NS, GPU, KERNEL_NS, NAMES, RTX, TENSORRT, FakeCuda, make_bindings
 from tests.profilers.small_models import BIAS, WEIGHT, write_model
@@ -107,6 +111,29 @@ def test_a_queued_run_is_waited_for_before_its_memory_is_used_again(linear_model
         for _ in range(10):
             session.run()
         assert max(cuda.streams.values()) - start == 10 * KERNEL_NS + 2 * COPY_NS
+
+
+@pytest.mark.parametrize("mode", ["latency", "latency/transfer/no-graph", "gpu", "throughput/transfer"])
+def test_the_record_keeps_the_time_of_the_gpu_and_of_the_caller(mode: str, linear_model: Path, tmp_path: Path) -> None:
+    events: list[dict[str, Any]] = []
+    sha256 = file_sha256(linear_model)
+    settings = Settings(min_rounds=5, cap_s=0.02, warm_up_ms=1.0, round_ms=1.0, half_width=0.1)
+    job = Job(
+        runtime="tensorrt",
+        models=(ModelFile("a", str(linear_model), sha256),),
+        precision="fp32",
+        settings=settings,
+        reference="a",
+    )
+    runtime = make_runtime(TENSORRT[0], mode, tmp_path)
+    measure_group(job, ["a"], runtime, events.append)
+    (row,) = [Measurement.from_json(event["measurement"]) for event in events if event["event"] == "measurement"]
+    assert row.sitting is not None
+    parts = {part.name: part.medians_ns for part in row.sitting.parts}
+    assert set(parts) == {"gpu", "enqueue", "host"} | ({"copy_in", "copy_out"} if "/transfer" in mode else set())
+    assert parts["gpu"] == (KERNEL_NS,) * len(row.rounds)
+    assert all(len(times) == len(row.rounds) and min(times) > 0 for times in parts.values())
+    assert row.target.timing_mode == TimingMode.parse(mode).name
 
 
 def test_parts_of_long_rounds_are_those_of_their_first_runs(linear_model: Path, tmp_path: Path) -> None:

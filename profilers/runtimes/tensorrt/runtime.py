@@ -8,7 +8,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from profilers.conditions import ConditionSampler
 from profilers.errors import ModelFileError, RuntimeFailedError, RuntimeNotInstalledError
+from profilers.gpu_conditions import open_gpu_sampler
 from profilers.runtimes.base import TensorSpec, check_model_file, fill_shape
 from profilers.runtimes.fake import VirtualClock
 from profilers.runtimes.tensorrt.bindings import Features, import_bindings, make_log
@@ -79,6 +81,10 @@ class TensorRtRuntime:
         """Name of the GPU, where it is not part of the board."""
         gpu = self._driver().gpu()
         return None if gpu.is_integrated else gpu.name
+
+    def open_sampler(self) -> ConditionSampler:
+        gpu = self._driver().gpu()
+        return open_gpu_sampler(pci_bus_id=gpu.pci_bus_id, is_integrated=gpu.is_integrated)
 
     def load(
         self,
