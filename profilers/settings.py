@@ -62,7 +62,7 @@ class Settings:
     def for_comparison(self) -> Settings:
         """The same for models that are compared with one another: many short rounds, so that they take turns more often.
 
-        Under load that goes on and off, the ratio of two networks of 2 ms spread by 0.8 % with rounds of 10 ms and by
+        Under load that goes on and off, the ratio of two networks of 2 ms spread by 1.4 % with rounds of 10 ms and by
         2.5 % with rounds of 30 ms, in the same time (`benchmarks/faster_than.py`).
         """
         return replace(self, round_ms=10.0, min_runs=5, min_rounds=30)
