@@ -1,4 +1,4 @@
-"""Measures ONNX files on a device: numpy and one runtime, nothing else.
+"""Measures model files on a device: numpy and one runtime, nothing else.
 
 The folder can be copied alone to a board and run there with `python3 -m profilers`; it needs Python 3.8.
 Names are imported when they are first used, so that `import profilers` costs next to nothing.

@@ -77,6 +77,7 @@ def measure_group(job: Job, ids: Sequence[str], runtime: Runtime, emit: Emit) ->
         RuntimeNotInstalledError: The runtime is not on this device.
     """
     _bind(job.affinity)
+    runtime.check_available()  # some packages take seconds to import, which is no part of loading a model
     facts = facts_for(runtime)
     target = job.target_on(facts.device, runtime.version(), facts.target_power_mode, timing_mode_of(runtime))
     sha256 = {model.id: model.sha256 for model in job.models}

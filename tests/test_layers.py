@@ -18,7 +18,8 @@ NEXT_ROOMS = {
     "onnx_graphs": ("spaces",),
     "supernets": ("onnx_graphs",),
     "predictors": ("supernets",),
-    "profiling": ("predictors",),
+    "conversion": ("onnx_graphs",),
+    "profiling": ("predictors", "conversion"),
     "training": ("supernets", "data"),
     "transfer": ("training", "predictors"),
     "tables": ("profiling",),
@@ -29,7 +30,7 @@ NEXT_ROOMS = {
     "cli": ("walk",),
 }
 FOR_ALL = {"errors", "files"}
-MAY_PROFILE = {"predictors", "profiling", "tables", "export", "search", "report", "walk", "cli"}
+MAY_PROFILE = {"conversion", "predictors", "profiling", "tables", "export", "search", "report", "walk", "cli"}
 MAY_TORCH = {"supernets", "training", "transfer", "export", "data"}
 TORCH = {"torch", "torchvision"}
 
@@ -110,6 +111,7 @@ for found in pkgutil.walk_packages(getattr(module, "__path__", []), package + ".
         ("nat_deploy.spaces", (*TORCH, "onnx", "profilers")),
         ("nat_deploy.onnx_graphs", tuple(TORCH)),
         ("nat_deploy.predictors", tuple(TORCH)),
+        ("nat_deploy.conversion", (*TORCH, "openvino", "ai_edge_litert", "executorch")),
         ("profilers", (*TORCH, "nat_deploy", "onnx")),
     ],
 )

@@ -28,7 +28,7 @@ class Int8Runtime(StrEnum):
 
 def export(
     subnet: Subnet,
-    format: Annotated[str, typer.Option(help="onnx, trt, trt-rtx, executorch or openvino.")] = "onnx",
+    format: Annotated[str, typer.Option(help="onnx, openvino, executorch, litert, trt or trt-rtx.")] = "onnx",
     device: Annotated[str | None, typer.Option(help="Device that builds a trt engine; by default this machine's GPU.")] = None,
     compute_capability: Annotated[
         list[str] | None, typer.Option(help="GPU that a trt-rtx engine is for, as 8.6; may be given several times.")
@@ -56,7 +56,7 @@ def export(
     from dataclasses import asdict
 
     from nat_deploy.cli._output import answer, progress_bar
-    from nat_deploy.export import ENGINE_FORMATS, check_format, export_subnet
+    from nat_deploy.export import ENGINE_FORMATS, check_format, export_subnet, find_format
     from nat_deploy.spaces.subnet_file import load_subnet
 
     check_format(format)
@@ -84,7 +84,7 @@ def export(
     with progress_bar() as progress:
         report = export_subnet(
             load_subnet(subnet),
-            out or subnet.with_suffix(".onnx"),
+            out or subnet.with_suffix(find_format(format).suffixes[0]),
             format=format,
             precision=precision.value,
             weights=weights,

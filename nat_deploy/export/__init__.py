@@ -2,7 +2,7 @@
 
 from nat_deploy.export.engine import EngineReport, check_engine_can_be_built, engine_device, export_engine
 from nat_deploy.export.export_subnet import ExportReport, export_subnet, reference_logits
-from nat_deploy.export.formats import ENGINE_FORMATS, FORMATS, check_format
+from nat_deploy.export.formats import ENGINE_FORMATS, FORMATS, ModelFormat, check_format, find_format
 from nat_deploy.export.parity import ParityReport, Tolerance, compare, run_model
 from nat_deploy.export.quantisation import LabelledImages, QuantisationReport, quantise
 from nat_deploy.export.sidecar import Sidecar, load_sidecar, sidecar_path
@@ -14,6 +14,7 @@ __all__ = [
     "EngineReport",
     "ExportReport",
     "LabelledImages",
+    "ModelFormat",
     "ParityReport",
     "QuantisationReport",
     "Sidecar",
@@ -24,6 +25,7 @@ __all__ = [
     "engine_device",
     "export_engine",
     "export_subnet",
+    "find_format",
     "load_sidecar",
     "quantise",
     "reference_logits",

@@ -3,6 +3,9 @@
 import copy
 import hashlib
 import os
+import tempfile
+from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -16,18 +19,19 @@ from numpy.typing import NDArray
 
 from nat_deploy.data import DataSplits, ImageSet, Normalisation, Progress, calibration_batches, load_data
 from nat_deploy.errors import InputError
-from nat_deploy.export.formats import ENGINE_FORMATS, check_format
-from nat_deploy.export.inference import RUNTIME, Logits
+from nat_deploy.export.formats import ENGINE_FORMATS, ModelFormat, find_format
+from nat_deploy.export.inference import Images, Logits
 from nat_deploy.export.parity import ParityReport, Tolerance, compare, run_model
 from nat_deploy.export.preprocessing import from_pixels, to_pixels
 from nat_deploy.export.quantisation import LabelledImages, OnStep, QuantisationReport, quantise
-from nat_deploy.export.sidecar import Sidecar, save_sidecar, sidecar_path
+from nat_deploy.export.sidecar import Part, Sidecar, save_sidecar, sidecar_path
 from nat_deploy.export.to_onnx import subnet_to_onnx
 from nat_deploy.export.weights import calibrated, find_weights, hash_weights
-from nat_deploy.files import open_atomically
+from nat_deploy.files import open_atomically, writing_error
 from nat_deploy.onnx_graphs import OPSET, Int8Form, Precision, Quantisation
 from nat_deploy.spaces.subnet_file import SubnetFile
 from nat_deploy.supernets import Subnet
+from profilers.runtimes import open_runtime
 
 _MAX_VALIDATION_IMAGES = 2000  # accuracy is then known to a point or so, and the drop, on the same images, to a third of that
 _BATCH_SIZE = 64
@@ -73,8 +77,9 @@ def export_subnet(
     Args:
         subnet_file: The content of a `subnet.json`.
         out: The file to write.
-        format: One of `FORMATS`; this version writes "onnx".
-        precision: In which numbers the model computes; int8 needs `calibrate`.
+        format: One of `FORMATS` that is no engine. All are written from the same ONNX model; OpenVINO's weights lie beside `out`
+            in a `.bin` file.
+        precision: In which numbers the model computes; int8 needs `calibrate`. "litert" and "executorch" take fp32 only.
         weights: Supernet file to cut the weights out of; by default the weights that `subnet_file` names.
         calibrate: Data set, by name or folder: batch-norm statistics and int8 ranges are computed on its training images, and
             outputs are compared on its validation images. By default statistics stay as they are and random images are compared.
@@ -97,10 +102,13 @@ def export_subnet(
             allowed; nothing is kept.
         WorkError: The disk is full; nothing is kept.
     """
-    check_format(format)
     if format in ENGINE_FORMATS:
         raise ValueError(f"format {format!r} is made of an ONNX export by export_engine")
-    _check_place(out)
+    model_format = find_format(format)
+    if model_format.is_plain:
+        _check_plain(format, precision, preprocessing)
+        fold_batch_norm = True
+    _check_place(out, model_format)
     _check_precision(precision, calibrate is not None, fold_batch_norm, max_drop)
     if num_images < 2:
         raise InputError(f"at least 2 images must be compared, but {num_images} came; ask for more")
@@ -148,32 +156,35 @@ def export_subnet(
         precision=precision,
         quantisation=quantisation,
         preprocessing=preprocessing,
-    ).SerializeToString()
+    )
+    contents = model_format.write(model)
     images = _images_to_compare(data, arch.resolution, num_images, seed)
     given: NDArray[np.float32] | NDArray[np.uint8] = images
     if preprocessing:
         given = to_pixels(images, known)
         images = from_pixels(given, known)
-    expected = reference_logits(subnet, images)
     allowed = Tolerance.of(precision)
-    with open_atomically(out) as file:
-        file.write(model)
-        file.flush()
-        os.fsync(file.fileno())  # a full disk shows here, before there is a sidecar
-        parity = compare(
-            run_model(Path(file.name), given),
-            expected,
-            tolerance=allowed if tolerance is None else replace(allowed, relative_error=tolerance),
-            images="random" if data is None else data.name,
-            runtime=f"{RUNTIME} {version(RUNTIME)}",
-        )
+    parity = compare(
+        _run_files(contents, given, model_format),
+        reference_logits(subnet, images),
+        tolerance=allowed if tolerance is None else replace(allowed, relative_error=tolerance),
+        images="random" if data is None else data.name,
+        runtime=f"{model_format.runtime} {open_runtime(model_format.runtime).version()}",
+    )
+    files = [out, *(out.with_suffix(suffix) for suffix in model_format.suffixes[1:])]
+    with ExitStack() as stack:
+        for path, content in zip(files, contents, strict=True):
+            file = stack.enter_context(open_atomically(path))
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())  # a full disk shows here, before there is a sidecar
         sidecar = Sidecar(
             natdeploy=version("natdeploy"),
             created=datetime.now(UTC).isoformat(timespec="seconds"),
             model=out.name,
             model_format=format,
-            model_sha256=hashlib.sha256(model).hexdigest(),
-            num_bytes=len(model),
+            model_sha256=hashlib.sha256(contents[0]).hexdigest(),
+            num_bytes=sum(len(content) for content in contents),
             opset=OPSET,
             architecture=arch,
             num_classes=subnet_file.num_classes,
@@ -188,6 +199,12 @@ def export_subnet(
             precision=precision,
             preprocessing=preprocessing,
             quantisation=quantised,
+            parts=tuple(
+                Part(name=path.name, sha256=hashlib.sha256(content).hexdigest())
+                for path, content in zip(files[1:], contents[1:], strict=True)
+            ),
+            layout=model_format.layout,
+            batch_size=model_format.batch_size,
         )
         save_sidecar(sidecar_path(out), sidecar)  # before the model appears: a model without its sidecar would be half an export
     return ExportReport(model=out, sidecar_file=sidecar_path(out), sidecar=sidecar)
@@ -198,6 +215,18 @@ def reference_logits(subnet: Subnet, images: NDArray[np.float32]) -> Logits:
     """Logits (n, classes) of images (n, 3, r, r), in double precision so that only the exported model rounds."""
     logits: Logits = copy.deepcopy(subnet).eval().double()(torch.from_numpy(images).double()).numpy()
     return logits
+
+
+def _run_files(contents: Sequence[bytes], images: Images, model_format: ModelFormat) -> Logits:
+    """Logits of the files as their runtime reads them, from a place where nobody finds them if they are wrong."""
+    with tempfile.TemporaryDirectory(prefix="natdeploy-") as folder:
+        paths = [Path(folder) / f"model{suffix}" for suffix in model_format.suffixes]
+        for path, content in zip(paths, contents, strict=True):
+            try:
+                path.write_bytes(content)
+            except OSError as error:
+                raise writing_error(path, error) from error
+        return run_model(paths[0], images, model_format)
 
 
 def _images_to_compare(data: DataSplits | None, resolution: int, count: int, seed: int) -> NDArray[np.float32]:
@@ -246,6 +275,19 @@ def _check_classes(data: DataSplits, num_classes: int, class_names: tuple[str, .
         )
 
 
-def _check_place(out: Path) -> None:
+def _check_plain(format: str, precision: Precision, preprocessing: bool) -> None:
+    if precision != "fp32" or preprocessing:
+        what = f"precision {precision}" if precision != "fp32" else "preprocessing"
+        raise InputError(
+            f"format '{format}' holds float32 networks alone so far, but {what} came; leave it out, or export to onnx"
+        )
+
+
+def _check_place(out: Path, model_format: ModelFormat) -> None:
     if out.is_dir() or not out.parent.is_dir():
         raise InputError(f"'{out}' must be a file in a folder that exists, but it is not; choose another place with --out")
+    first, *others = model_format.suffixes
+    if others and out.suffix != first:
+        raise InputError(
+            f"'{out}' must end in {first}, because {', '.join(others)} of the same name belongs beside it; choose another --out"
+        )

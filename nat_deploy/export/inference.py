@@ -10,6 +10,7 @@ import onnx
 from numpy.typing import NDArray
 
 from nat_deploy.errors import ParityError
+from nat_deploy.export.quiet import quiet_libraries
 from profilers.errors import ProfilerError
 from profilers.runtimes import open_runtime
 
@@ -21,7 +22,7 @@ Logits = NDArray[Any]  # float32 or float64, (n, classes)
 
 
 def infer(path: Path, images: Images, *, batch_size: int, runtime: str = RUNTIME) -> Iterator[Mapping[str, NDArray[Any]]]:
-    """Outputs by name, batch after batch; the last batch may be smaller.
+    """Outputs by name, batch after batch, of a model with one input; the last batch may be smaller.
 
     Raises:
         ParityError: The runtime refuses the model.
@@ -31,9 +32,12 @@ def infer(path: Path, images: Images, *, batch_size: int, runtime: str = RUNTIME
     try:
         for part, size in ((images[:whole], batch_size), (images[whole:], rest)):
             if len(part):
-                with open_runtime(runtime).load(path, batch_size=size) as session:
+                with quiet_libraries():
+                    session = open_runtime(runtime).load(path, batch_size=size)
+                with session:
+                    (name,) = session.inputs
                     for start in range(0, len(part), size):
-                        yield session.infer({INPUT: part[start : start + size]})
+                        yield session.infer({name: part[start : start + size]})
     except ProfilerError as error:
         raise ParityError(
             f"the exported model must run in {runtime}, but it does not ({error}); the export was not kept"

@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from nat_deploy.errors import ParityError
-from nat_deploy.export.inference import OUTPUT, RUNTIME, Images, Logits, infer
+from nat_deploy.export.formats import ModelFormat, find_format
+from nat_deploy.export.inference import Images, Logits, infer
 from nat_deploy.onnx_graphs import Precision
 
 SPREAD_FLOOR = 1e-3
@@ -64,15 +65,20 @@ class ParityReport:
     tolerance: float
 
 
-def run_model(path: Path, images: Images, *, runtime: str = RUNTIME) -> Logits:
-    """Logits (n, classes) that a runtime computes from n images, at least 2.
+def run_model(path: Path, images: Images, model_format: ModelFormat | None = None) -> Logits:
+    """Logits (n, classes) that the runtime of a format, by default ONNX, computes from n images, at least 2.
 
-    The last image goes alone, which proves that the model's batch is free.
+    Where the batch is open the last image goes alone, which proves it.
 
     Raises:
         ParityError: The runtime refuses the model.
     """
-    return np.concatenate([outputs[OUTPUT] for outputs in infer(path, images, batch_size=len(images) - 1, runtime=runtime)])
+    model_format = model_format or find_format("onnx")
+    if model_format.layout == "NHWC":
+        images = np.ascontiguousarray(images.transpose(0, 2, 3, 1))
+    size = model_format.batch_size or len(images) - 1
+    outputs = infer(path, images, batch_size=size, runtime=model_format.runtime)
+    return np.concatenate([logits for (logits,) in (by_name.values() for by_name in outputs)])
 
 
 def compare(

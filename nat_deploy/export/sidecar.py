@@ -9,6 +9,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from nat_deploy.data import Normalisation
 from nat_deploy.errors import FileFormatError, MissingError
+from nat_deploy.export.formats import Layout
 from nat_deploy.export.parity import ParityReport
 from nat_deploy.export.quantisation import QuantisationReport
 from nat_deploy.files import read_json_document, write_atomically
@@ -21,11 +22,22 @@ FORMAT = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """A file that belongs beside the model, such as its weights."""
+
+    __pydantic_config__ = ConfigDict(extra="forbid")
+
+    name: str
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Sidecar:
     """Everything about an exported model that its reader may ask.
 
     model            file name; its folder is that of the sidecar
     model_sha256     of the file, so that a changed model is noticed
+    num_bytes        of the file and its parts
     weights          where they came from, for people
     weights_sha256   of names, shapes and values, whatever file they are in
     calibrated_on    data set of the batch-norm statistics, None where they were taken as they were
@@ -33,6 +45,9 @@ class Sidecar:
     engine           how an engine was built, None for other models; the device reads it before it loads the engine
     preprocessing    whether the model takes uint8 pixels and normalises them itself
     quantisation     how it became int8 and what that cost, None in other precisions
+    parts            files that belong beside the model
+    layout           order in which the model takes normalised images
+    batch_size       of one run, None where it is open
     """
 
     __pydantic_config__ = ConfigDict(extra="forbid")
@@ -59,6 +74,9 @@ class Sidecar:
     precision: Precision = "fp32"
     preprocessing: bool = False
     quantisation: QuantisationReport | None = None
+    parts: tuple[Part, ...] = ()
+    layout: Layout = "NCHW"
+    batch_size: int | None = None
 
 
 def sidecar_path(model: Path) -> Path:
@@ -93,10 +111,15 @@ def load_sidecar(model: Path) -> Sidecar:
         first = error.errors(include_url=False, include_context=False, include_input=False)[0]
         key = ".".join(str(part) for part in first["loc"])[:100]
         raise FileFormatError(f"file '{path}': {key} is wrong ({first['msg']}); export the subnet again") from error
-    if not model.is_file():
-        raise MissingError(f"model '{model}' must exist beside its sidecar, but it does not; export the subnet again")
-    if hashlib.sha256(model.read_bytes()).hexdigest() != sidecar.model_sha256:
-        raise FileFormatError(
-            f"model '{model}' must be the one that '{path}' describes, but it has changed; export the subnet again"
-        )
+    for part in (Part(name=model.name, sha256=sidecar.model_sha256), *sidecar.parts):
+        _check_part(model.with_name(part.name), part, path)
     return sidecar
+
+
+def _check_part(file: Path, part: Part, sidecar: Path) -> None:
+    if not file.is_file():
+        raise MissingError(f"model '{file}' must exist beside its sidecar, but it does not; export the subnet again")
+    if hashlib.sha256(file.read_bytes()).hexdigest() != part.sha256:
+        raise FileFormatError(
+            f"model '{file}' must be the one that '{sidecar}' describes, but it has changed; export the subnet again"
+        )

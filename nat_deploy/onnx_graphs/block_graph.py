@@ -102,7 +102,7 @@ class GraphBuilder:
         return self._node("HardSigmoid", [features], f"{features}.gate", alpha=1 / 6, beta=0.5)
 
     def _stored(self, name: str, values: Array | np.float32) -> str:
-        self.initializers.append(numpy_helper.from_array(np.ascontiguousarray(values, dtype=np.float32), name))
+        self.initializers.append(numpy_helper.from_array(np.asarray(values, dtype=np.float32, order="C"), name))
         return name
 
     def _node(self, operator: str, inputs: Sequence[str], name: str, **attributes: Any) -> str:

@@ -20,6 +20,9 @@ threads = 4
 runtime = "replay:recorded/ofa-mbv3-w0.5.sittings"   # a results file or a folder of them; counts from the folder of this file
 precision = "fp16"
 
+[devices.cpu-litert]
+runtime = "litert"           # or openvino, executorch, onnxruntime-cuda: this machine through other software
+
 [devices.old-phone]
 transport = "table"          # predictions only, from a table that lies in a folder of tables
 target = "pixel-8.litert-2.1.fp32.t1.b1"

@@ -11,7 +11,16 @@ if TYPE_CHECKING:
     from profilers.runtimes.base import Runtime
     from profilers.runtimes.tensorrt import EngineBuilder
 
-NAMES = ("onnxruntime", "tensorrt", "tensorrt-rtx", "replay:RESULTS.jsonl")
+NAMES = (
+    "onnxruntime",
+    "onnxruntime-cuda",
+    "openvino",
+    "litert",
+    "executorch",
+    "tensorrt",
+    "tensorrt-rtx",
+    "replay:RESULTS.jsonl",
+)
 
 
 def open_runtime(name: str) -> Runtime:
@@ -26,10 +35,22 @@ def open_runtime(name: str) -> Runtime:
         JobError: The timing mode is wrong, or the recorded results cannot be read.
     """
     kind, _, argument = name.partition(":")
-    if name == "onnxruntime":
+    if name in ("onnxruntime", "onnxruntime-cuda"):
         from profilers.runtimes.onnxruntime import OnnxRuntime
 
-        return OnnxRuntime()
+        return OnnxRuntime(on_gpu=name == "onnxruntime-cuda")
+    if name == "openvino":
+        from profilers.runtimes.openvino import OpenVinoRuntime
+
+        return OpenVinoRuntime()
+    if name == "litert":
+        from profilers.runtimes.litert import LiteRtRuntime
+
+        return LiteRtRuntime()
+    if name == "executorch":
+        from profilers.runtimes.executorch import ExecuTorchRuntime
+
+        return ExecuTorchRuntime()
     if kind in ("tensorrt", "tensorrt-rtx"):
         from profilers.runtimes.tensorrt import open_tensorrt
 
@@ -56,3 +77,17 @@ def open_builder(name: str) -> EngineBuilder:
     raise RuntimeNotInstalledError(
         f"engines are built by the runtimes tensorrt and tensorrt-rtx, but {name!r} came; choose one of them."
     )
+
+
+def model_suffix(name: str) -> str:
+    """The kind of file to measure on a runtime: ".tflite", ".pte", or ".onnx"; for a replay, that of what was recorded.
+
+    Raises:
+        JobError: The recorded results cannot be read.
+    """
+    kind, _, argument = name.partition(":")
+    if kind == "replay" and Path(argument).exists():
+        from profilers.runtimes.replay import ReplayRuntime
+
+        kind = ReplayRuntime.from_results(Path(argument)).target.runtime
+    return {"litert": ".tflite", "executorch": ".pte"}.get(kind, ".onnx")

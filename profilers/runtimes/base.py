@@ -92,7 +92,7 @@ class Runtime(Protocol):
         """Load a model.
 
         Args:
-            path: The ONNX file.
+            path: The file, ONNX or what else the runtime reads.
             threads: Threads inside one operator.
             precision: What the graph computes in; runtimes that cannot convert ignore it.
             batch_size: Fills a leading dimension that the graph leaves open.
@@ -262,3 +262,8 @@ def file_sha256(path: Path) -> str:
     except OSError as error:
         raise ModelFileError(f"the model {str(path)!r} must be readable, but it is not ({error}); check its rights.") from error
     return digest.hexdigest()
+
+
+def one_line(error: BaseException) -> str:
+    """The message of somebody else's error, short enough to stand in a sentence."""
+    return " ".join(str(error).split())[:300]

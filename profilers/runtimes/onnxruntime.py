@@ -1,4 +1,4 @@
-"""ONNX Runtime on the CPU."""
+"""ONNX Runtime on the CPU, or on an NVIDIA GPU through its CUDA provider."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from profilers.errors import ModelFileError, RuntimeFailedError, RuntimeNotInstalledError
-from profilers.runtimes.base import CheckedSession, TensorSpec, check_model_file, fill_shape
+from profilers.runtimes.base import CheckedSession, TensorSpec, check_model_file, fill_shape, one_line
 
 if TYPE_CHECKING:
     from profilers.runtimes.base import Array
 
-_PROVIDERS = ["CPUExecutionProvider"]
+_CUDA = "CUDAExecutionProvider"
 _DTYPES = {
     "tensor(float)": "float32",
     "tensor(float16)": "float16",
@@ -29,13 +29,36 @@ _DTYPES = {
 
 
 class OnnxRuntime:
-    """Runs the graph as it is: precision lives in the ONNX file."""
+    """Runs the graph as it is: precision lives in the ONNX file.
 
-    name = "onnxruntime"
+    On a GPU a run ends when the output is back in the memory of the host. Float32 is never computed in TF32, which the provider
+    would take by default: its times would be those of another precision.
+    """
+
     clock = staticmethod(time.perf_counter_ns)
 
+    def __init__(self, *, on_gpu: bool = False) -> None:
+        self.name = "onnxruntime-cuda" if on_gpu else "onnxruntime"
+        self._providers = [(_CUDA, {"use_tf32": "0"})] if on_gpu else ["CPUExecutionProvider"]
+        self._on_gpu = on_gpu
+
     def check_available(self) -> None:
-        _import()
+        offered = _import().get_available_providers()
+        if self._on_gpu and _CUDA not in offered:
+            raise RuntimeNotInstalledError(
+                f"runtime {self.name!r} needs an ONNX Runtime with {_CUDA}, but the one that is installed offers "
+                f"{', '.join(offered)}; on a machine with an NVIDIA GPU, install 'onnxruntime-gpu' in place of 'onnxruntime'."
+            )
+        self.accelerator()
+
+    def accelerator(self) -> str | None:
+        """Name of the GPU, where one is used and it is not part of the board."""
+        if not self._on_gpu:
+            return None
+        from profilers.runtimes.tensorrt.cuda import Cuda
+
+        gpu = Cuda.load().gpu()
+        return None if gpu.is_integrated else gpu.name
 
     def version(self) -> str:
         return str(_import().__version__)
@@ -50,12 +73,18 @@ class OnnxRuntime:
         seed: int = 0,
         flush_denormals: bool = False,
     ) -> OnnxRuntimeSession:
+        self.check_available()
         ort = _import()
         check_model_file(Path(path))
         try:
-            session = ort.InferenceSession(str(path), _options(ort, threads, flush_denormals), providers=_PROVIDERS)
+            session = ort.InferenceSession(str(path), _options(ort, threads, flush_denormals), providers=self._providers)
         except Exception as error:  # its exceptions have no common base
             raise _load_error(Path(path), error) from error
+        if self._on_gpu and _CUDA not in session.get_providers():  # it falls back to the CPU in silence
+            raise RuntimeFailedError(
+                f"runtime {self.name!r} must run on the GPU, but {_CUDA} could not start here and the CPU would have been timed; "
+                "install the CUDA and cuDNN libraries that this ONNX Runtime asks for, and check the driver with nvidia-smi."
+            )
         inputs = {item.name: _spec(item, Path(path).name, batch_size) for item in session.get_inputs()}
         return OnnxRuntimeSession(session, Path(path).name, inputs, seed=seed)
 
@@ -78,7 +107,7 @@ class OnnxRuntimeSession(CheckedSession):
         try:
             outputs: list[Array] = self._session.run(self._output_names, inputs)
         except Exception as error:
-            raise RuntimeFailedError(f"onnxruntime must run {self.name!r}, but it stopped: {_one_line(error)}") from error
+            raise RuntimeFailedError(f"onnxruntime must run {self.name!r}, but it stopped: {one_line(error)}") from error
         return outputs
 
     def _close(self) -> None:
@@ -93,7 +122,7 @@ def _import() -> Any:
     except ImportError as error:
         raise RuntimeNotInstalledError(
             "runtime 'onnxruntime' needs the Python package 'onnxruntime', which cannot be imported here "
-            f"({_one_line(error)}); install it with 'pip install onnxruntime'."
+            f"({one_line(error)}); install it with 'pip install onnxruntime'."
         ) from error
 
 
@@ -124,9 +153,5 @@ def _spec(item: Any, model: str, batch_size: int) -> TensorSpec:
 def _load_error(path: Path, error: Exception) -> Exception:
     kind = type(error).__name__
     if kind in ("InvalidProtobuf", "InvalidGraph", "NoModel", "NoSuchFile", "InvalidArgument"):
-        return ModelFileError(f"a model must be a valid ONNX file, but onnxruntime refuses {str(path)!r}: {_one_line(error)}")
-    return RuntimeFailedError(f"onnxruntime must load {str(path)!r}, but it failed: {kind}: {_one_line(error)}")
-
-
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split())[:300]
+        return ModelFileError(f"a model must be a valid ONNX file, but onnxruntime refuses {str(path)!r}: {one_line(error)}")
+    return RuntimeFailedError(f"onnxruntime must load {str(path)!r}, but it failed: {kind}: {one_line(error)}")

@@ -29,6 +29,7 @@ from nat_deploy.profiling import (
 from nat_deploy.profiling.choose import choose_sitting, choose_telling, reference_network
 from nat_deploy.profiling.graphs import write_networks
 from nat_deploy.spaces import Architecture, SearchSpace, make_space
+from profilers.runtimes import open_runtime
 from profilers.target import Target
 from tests.predictors.synthetic_device import TARGET, timing
 from tests.profiling.fake_transport import FakeTransport, graph_ms
@@ -92,6 +93,22 @@ def test_an_old_table_is_extended(space: SearchSpace, tmp_path: Path) -> None:
     assert second.num_classes == first.num_classes
     assert {entry.architecture.resolution for entry in second.networks[6:]} == {80}
     assert second.num_networks == 8
+
+
+@pytest.mark.parametrize(("runtime", "package"), [("litert", "ai_edge_litert"), ("executorch", "executorch")])
+def test_a_runtime_gets_the_files_it_takes(runtime: str, package: str, space: SearchSpace, tmp_path: Path) -> None:
+    """Built as ONNX and converted; the same seed gives the same bytes, so that a killed sitting is taken up again."""
+    pytest.importorskip(package)
+    device = Device(name="phone", runtime=runtime, batch_size=2)
+    for folder in ("first", "second"):
+        (tmp_path / folder).mkdir()
+    first, second = (
+        write_networks(device, space, [space.smallest()], tmp_path / folder, seed=3) for folder in ("first", "second")
+    )
+    assert Path(first[0].path).read_bytes() == Path(second[0].path).read_bytes()
+    with open_runtime(runtime).load(first[0].path, batch_size=2) as session:
+        (output,) = session.infer({name: np.zeros(spec.shape, np.float32) for name, spec in session.inputs.items()}).values()
+    assert output.shape == (2, 5)
 
 
 @pytest.mark.parametrize("limits", [{}, {"minutes": 0.0}, {"minutes": float("nan")}, {"num_networks": -1}])
