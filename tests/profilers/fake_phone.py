@@ -123,6 +123,8 @@ class FakePhone:
 
     def close(self) -> None:
         self.unplug()
+        with suppress(OSError):
+            self._server.shutdown(socket.SHUT_RDWR)  # it would take one more connection
         self._server.close()
         for process in list(self._running):
             process.kill()
@@ -138,10 +140,16 @@ class FakePhone:
         self._write("state/battery", BATTERY)
         self._write("state/power", "  mWakefulness=Awake\n")
         self._write("state/low_power", "0\n")
-        self._write("state/df", "Filesystem 1K-blocks Used Available Use% Mounted on\n/dev/block/dm-5 1000 999 9000000 9% /data\n")
+        self._write(
+            "state/df", "Filesystem 1K-blocks Used Available Use% Mounted on\n/dev/block/dm-5 1000 999 9000000 9% /data\n"
+        )
         self.set_heat(0)
         for cpu, mhz in enumerate([1704, 1704, 1704, 1704, 2367, 2367, 2367, 2367, 2914]):
-            for name, text in (("cpuinfo_max_freq", mhz * 1000), ("scaling_max_freq", mhz * 1000), ("scaling_governor", "sched_pixel")):
+            for name, text in (
+                ("cpuinfo_max_freq", mhz * 1000),
+                ("scaling_max_freq", mhz * 1000),
+                ("scaling_governor", "sched_pixel"),
+            ):
                 self._write(f"sys/devices/system/cpu/cpu{cpu}/cpufreq/{name}", f"{text}\n")
         self.tmp.mkdir(parents=True, exist_ok=True)
 
@@ -157,6 +165,7 @@ class FakePhone:
         with suppress(OSError):
             while True:
                 connection, _ = self._server.accept()
+                connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 self._open.add(connection)
                 threading.Thread(target=self._talk, args=(connection,), daemon=True).start()
 
@@ -284,5 +293,3 @@ def write_phone_model(path: Path, size: int = 64) -> Path:
     """A file that begins as those of LiteRT and ExecuTorch do, for programs that read no further."""
     path.write_bytes(bytes(4) + (b"ET12" if path.suffix == ".pte" else b"TFL3") + bytes(size))
     return path
-
-

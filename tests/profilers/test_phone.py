@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import random
 import re
 import threading
@@ -26,6 +27,7 @@ from profilers.runtimes.phone.state import facts_of, heat_of
 from profilers.runtimes.phone.tools import parse_benchmark_model, parse_executor_runner, parse_perf_test
 from profilers.settings import Settings
 from profilers.transports.adb import AdbTransport
+from profilers.worker import measure_group
 from tests.contracts.runtime_contract import RuntimeCase, RuntimeContract
 from tests.contracts.transport_contract import TransportCase, TransportContract
 from tests.profilers.fake_phone import SERIAL, FakePhone, write_phone_model
@@ -33,6 +35,8 @@ from tests.profilers.processes import num_agents
 from tests.profilers.small_models import write_model
 
 pytest.importorskip("adbutils")
+# adbutils leaves the socket open when a phone is gone at the wrong moment.
+pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 
 
 @pytest.fixture(autouse=True)
@@ -48,6 +52,7 @@ def phone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakePhone
     monkeypatch.setenv("ANDROID_ADB_SERVER_PORT", str(phone.port))
     yield phone
     phone.close()
+    gc.collect()  # here, and not in a test that knows nothing of it
 
 
 @pytest.fixture
@@ -265,11 +270,12 @@ def test_what_is_missing_on_the_phone_is_named(phone: FakePhone) -> None:
     (phone.tmp / "benchmark_model").unlink()
     with pytest.raises(RuntimeNotInstalledError, match="is not there;"):
         AdbTransport().facts()
+    phone.install("benchmark_model")
     with pytest.raises(RuntimeNotInstalledError, match="one of litert, onnxruntime, executorch"):
         AdbTransport().facts(runtime="tensorrt")
     with pytest.raises(RuntimeNotInstalledError, match="TensorRT"):
         AdbTransport().check_builds("tensorrt")
-    with pytest.raises(JobError, match="power mode"):
+    with pytest.raises(JobError, match="nvpmodel"):
         AdbTransport().facts(power_mode="15W")
 
 
@@ -315,13 +321,13 @@ def test_nothing_that_comes_from_outside_reaches_the_shell_as_a_command(phone: F
 def test_a_cable_that_comes_back_costs_nothing(phone: FakePhone, tmp_path: Path, quick: Settings) -> None:
     """Pulled 20 times at random moments."""
     models = tuple(ModelFile(name, write_phone_model(tmp_path / f"{name}.tflite", size)) for size, name in enumerate("abcdef"))
-    job = Job("litert", models, settings=replace(quick, half_width=1e-9, cap_s=0.3), group_size=2)
+    job = Job("litert", models, settings=replace(quick, half_width=1e-9, cap_s=0.2), group_size=3)
     results, is_over, rng = tmp_path / "r.jsonl", threading.Event(), random.Random(5)
     num_cuts = 0
 
     def pull() -> None:
         nonlocal num_cuts
-        while num_cuts < 20 and not is_over.wait(rng.uniform(0.0, 0.25)):
+        while num_cuts < 20 and not is_over.wait(rng.uniform(0.0, 0.15)):
             phone.unplug()
             time.sleep(rng.uniform(0.0, 0.05))
             phone.plug_in()
@@ -344,12 +350,9 @@ def test_a_cable_that_comes_back_costs_nothing(phone: FakePhone, tmp_path: Path,
     assert not [event for event in events if event["event"] == "failed"]
 
 
-def test_a_cable_that_stays_away_ends_the_job_and_keeps_its_rows(phone: FakePhone, tmp_path: Path, quick: Settings) -> None:
-    from profilers.agent import measure_job
-    from profilers.worker import measure_group
-
-    del measure_job
-    runtime = PhoneRuntime("litert", Phone(SERIAL, patience_s=0.3))
+def test_a_cable_that_stays_away_ends_the_job_and_keeps_its_rows(
+    phone: FakePhone, impatient: PhoneRuntime, tmp_path: Path, quick: Settings
+) -> None:
     models = tuple(ModelFile(n, write_phone_model(tmp_path / f"{n}.tflite"), "0" * 64) for n in "ab")
     events: list[dict[str, Any]] = []
 
@@ -360,7 +363,7 @@ def test_a_cable_that_stays_away_ends_the_job_and_keeps_its_rows(phone: FakePhon
 
     job = Job("litert", models, settings=quick)
     with pytest.raises(TransportError, match=r"was away for 0.3 s.*finished measurements are kept"):
-        measure_group(job, ["a", "b"], runtime, pull)
+        measure_group(job, ["a", "b"], impatient, pull)
     assert [event["event"] for event in events if event["event"] in ("measurement", "failed")] == ["measurement"]
 
 

@@ -65,6 +65,8 @@ class Phone:
         self.serial = serial
         self._patience_s = patience_s
         self._was_there = False
+        self._is_lost = False  # it was waited for in vain, and is not again
+        self._handle: Any = None  # of adbutils, while the phone is there
 
     @property
     def lock_name(self) -> str:
@@ -95,11 +97,11 @@ class Phone:
             TransportError: It cannot be written, or the phone is not there.
         """
         place, part = f"{FOLDER}/{name}", f"{FOLDER}/{name}.part"
+        # A phone that was unplugged in the middle keeps models that nobody comes back for.
         self.run(f"mkdir -p {FOLDER} && find {FOLDER} -type f -mtime +7 -exec rm -f {{}} +")
-        if self._sha256_of(place) == sha256:
-            return place
         refusal = self._persist(lambda: self._push(source, part))
-        if refusal is None and self._sha256_of(part) == sha256 and self.run(f"mv {quoted(part, place)}").code == 0:
+        check = f"sha256sum {quoted(part)} | grep -q {quoted('^' + sha256)}"
+        if refusal is None and self.run(f"{check} && mv {quoted(part, place)}").code == 0:
             return place
         self.run(f"rm -f {quoted(part)}")
         raise self._storage_error(source, refusal)
@@ -114,10 +116,6 @@ class Phone:
                 return "it could not be written"
             raise
         return None
-
-    def _sha256_of(self, place: str) -> str | None:
-        answer = self.run(f"sha256sum {quoted(place)}")
-        return answer.output.split()[0] if answer.code == 0 and answer.output.split() else None
 
     def _storage_error(self, source: Path, refusal: str | None) -> TransportError:
         size = source.stat().st_size
@@ -135,17 +133,15 @@ class Phone:
         )
 
     def _device(self) -> Any:
-        self._check_state()
-        return _client(None).device(self.serial)
-
-    def _check_state(self) -> None:
         """Raises: PhoneGoneError with a sentence unless the phone takes commands now."""
-        states = _states()
-        state = states.get(self.serial)
-        if state == "device":
+        if self._handle is None:
+            states = _states()
+            state = states.get(self.serial)
+            if state != "device":
+                raise PhoneGoneError(_sentence(self.serial, state, sorted(states)))
             self._was_there = True
-            return
-        raise PhoneGoneError(_sentence(self.serial, state, sorted(states)))
+            self._handle = _client(None).device(self.serial)
+        return self._handle
 
     def _persist(self, attempt: Callable[[], _T]) -> _T:
         """Try again while the connection is broken; a phone that was never there is not waited for."""
@@ -163,8 +159,10 @@ class Phone:
                 if not self._was_there:
                     raise
                 reason = str(error)
-            deadline = deadline or time.monotonic() + self._patience_s
+            self._handle = None
+            deadline = deadline or time.monotonic() + (0 if self._is_lost else self._patience_s)
             if time.monotonic() >= deadline:
+                self._is_lost = True
                 raise TransportError(
                     f"the phone {self.serial!r} must stay connected, but it was away for {self._patience_s:g} s ({reason}); "
                     "finished measurements are kept, plug it in and run the same command again."
@@ -205,12 +203,12 @@ def _states() -> dict[str, str]:
         # Asked first, since adbutils would start a server where there is none, and leave it running.
         with socket.create_connection((client.host, client.port), timeout=5):
             pass
-    except OSError as error:
+        return {item.serial: item.state for item in client.list()}
+    except (OSError, _import_adbutils().AdbError) as error:
         raise TransportError(
-            f"the adb server must run on {client.host}:{client.port}, but it does not answer ({error.strerror or error}); "
+            f"the adb server must run on {client.host}:{client.port}, but it does not answer ({error}); "
             "start it with 'adb start-server'."
         ) from error
-    return {item.serial: item.state for item in client.list()}
 
 
 def _sentence(serial: str | None, state: str | None, known: list[str]) -> str:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from profilers.conditions import Condition
 from profilers.device_facts import DeviceFacts
-from profilers.errors import JobError, ModelFileError, RuntimeFailedError, RuntimeNotInstalledError
+from profilers.errors import JobError, ModelFileError, RuntimeFailedError, RuntimeNotInstalledError, TransportError
 from profilers.onnx_inputs import read_inputs
 from profilers.runtimes.base import CheckedSession, check_model_file, file_sha256
 from profilers.runtimes.phone.connection import Answer, Phone, quoted
@@ -111,7 +112,9 @@ class PhoneRuntime:
             session.run_many(1, warm_up_ms=0)
         except RuntimeFailedError as error:
             session.close()
-            raise ModelFileError(f"a model must be one that the phone can run, but it does not take {str(path)!r}: {error}") from error
+            raise ModelFileError(
+                f"a model must be one that the phone can run, but it does not take {str(path)!r}: {error}"
+            ) from error
         return session
 
     def run(self, arguments: Sequence[str]) -> str:
@@ -187,7 +190,8 @@ class PhoneSession(CheckedSession):
 
     def _close(self) -> None:
         super()._close()
-        self._runtime.phone.run(f"rm -f {quoted(self._place)}")
+        with suppress(TransportError):  # what is left there is removed another time
+            self._runtime.phone.run(f"rm -f {quoted(self._place)}")
 
 
 class HeatWatch:
@@ -257,7 +261,9 @@ def _checked_program(phone: Phone, program: str, runtime: str) -> str:
         RuntimeNotInstalledError: It is not there, or may not be executed; the sentence says which others are.
     """
     place = quoted(program)
-    answer = phone.run(f"if [ ! -f {place} ]; then exit {_MISSING}; elif [ ! -x {place} ]; then exit {_NOT_EXECUTABLE}; fi; sha256sum {place}")
+    answer = phone.run(
+        f"if [ ! -f {place} ]; then exit {_MISSING}; elif [ ! -x {place} ]; then exit {_NOT_EXECUTABLE}; fi; sha256sum {place}"
+    )
     if answer.code == 0 and len(answer.output.split()) >= 1:
         return answer.output.split()[0]
     if answer.code == _NOT_EXECUTABLE:

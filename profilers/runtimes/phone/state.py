@@ -133,7 +133,9 @@ def _sections(output: str) -> dict[str, str]:
 
 def _clusters(text: str) -> list[Cluster]:
     """Group "cpu0 1803000 schedutil" by clock; cores that are switched off tell none."""
-    rows = sorted((int(name[3:]), _thousandth(_number(rest))) for name, _, rest in (row.partition(" ") for row in text.split("\n") if row))
+    rows = sorted(
+        (int(name[3:]), _thousandth(_number(rest))) for name, _, rest in (row.partition(" ") for row in text.split("\n") if row)
+    )
     return [Cluster(tuple(cpu for cpu, _ in group), mhz) for mhz, group in groupby(rows, key=lambda row: row[1])]
 
 
