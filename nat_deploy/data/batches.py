@@ -50,6 +50,27 @@ def batches(
         yield images.contiguous(memory_format=torch.channels_last), labels
 
 
+def training_batch(
+    image_set: ImageSet,
+    *,
+    resolution: int,
+    generator: torch.Generator,
+    augmentation: Augmentation,
+    device: str | torch.device = "cpu",
+) -> Batch:
+    """The whole (small) set as one batch, augmented; as `batches` gives it."""
+    return next(
+        batches(
+            image_set,
+            batch_size=len(image_set),
+            resolution=resolution,
+            generator=generator,
+            augmentation=augmentation,
+            device=device,
+        )
+    )
+
+
 def calibration_batches(
     image_set: ImageSet, *, count: int, batch_size: int, resolution: int, seed: int = 0, device: str | torch.device = "cpu"
 ) -> Iterator[Batch]:

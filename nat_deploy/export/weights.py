@@ -10,7 +10,7 @@ from pydantic import TypeAdapter, ValidationError
 from safetensors import safe_open
 
 from nat_deploy.data import DataSplits, Normalisation, calibration_batches
-from nat_deploy.errors import ArchitectureError, FileFormatError, MissingError
+from nat_deploy.errors import ArchitectureError, FileFormatError, InputError, MissingError
 from nat_deploy.onnx_graphs import Weights
 from nat_deploy.spaces.subnet_file import SubnetFile
 from nat_deploy.supernets import Subnet, calibrate_batch_norm, extract_subnet, load_subnet_weights, load_supernet
@@ -69,6 +69,20 @@ def calibrated(subnet: Subnet, data: DataSplits, *, resolution: int, num_images:
     """A copy of `subnet` with the batch-norm statistics of training images."""
     batches = calibration_batches(data.train, count=num_images, batch_size=_CALIBRATION_BATCH, resolution=resolution, seed=seed)
     return calibrate_batch_norm(subnet, (images for images, _ in batches))
+
+
+def check_classes(data: DataSplits, found: WeightedSubnet, *, purpose: str) -> None:
+    """An accuracy exists only on images of the network's classes, in their order; `purpose` says what the images do.
+
+    Raises:
+        InputError: The data set has other classes.
+    """
+    num_classes = found.subnet.blocks[-1].out_channels
+    if data.num_classes != num_classes or found.class_names not in (None, data.class_names):
+        raise InputError(
+            f"images that {purpose} must be of the network's {num_classes} classes, but '{data.name}' has {data.num_classes} "
+            f"or other ones ({', '.join(data.class_names)[:80]}); give the data that the network was trained on"
+        )
 
 
 def hash_weights(weights: Weights) -> str:

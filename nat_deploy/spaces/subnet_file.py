@@ -3,7 +3,8 @@
     {"format": 1, "space": "ofa-mbv3-w1.0", "resolution": 224, "num_classes": 1000,
      "depth": [2, 3, ...], "kernel": [3, 3, ...], "expand": [3, 3, ...],
      "weights": "subnet.safetensors",
-     "objectives": {"latency_ms": {"value": 18.4, "low": 18.1, "high": 18.7, "source": "measured", "target": "..."}}}
+     "objectives": {"latency_ms": {"value": 18.4, "low": 18.1, "high": 18.7, "source": "measured", "target": "..."}},
+     "provenance": {"weights": "fine-tuned for 12 epochs ..."}}
 
 The resolution says whether the space is one of photographs (128 to 256) or of small images (32 to 96). Published files are
 `{"ks", "e", "d", "r", "w"}`, with the active layers or with all 20 slots.
@@ -11,8 +12,8 @@ The resolution says whether the space is one of photographs (128 to 256) or of s
 
 import json
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Literal, TypeVar
 
@@ -58,6 +59,8 @@ class ObjectiveValue:
 class SubnetFile:
     """The content of a `subnet.json`: a valid architecture, where its weights are, and what its objectives came to.
 
+    `provenance` tells people how the weights, or an objective of that name, came about.
+
     Raises:
         ArchitectureError: The architecture is not in its space.
     """
@@ -66,6 +69,7 @@ class SubnetFile:
     num_classes: int
     weights: Path | None = None
     objectives: tuple[ObjectiveValue, ...] = ()
+    provenance: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.space.check(self.architecture)
@@ -126,6 +130,8 @@ def save_subnet(path: Path, subnet: SubnetFile) -> None:
         }
         for objective in subnet.objectives
     }
+    if subnet.provenance:
+        document["provenance"] = dict(subnet.provenance)
     lines = (f"{json.dumps(key)}: {json.dumps(value, allow_nan=False)}" for key, value in document.items())
     write_atomically(path, "{" + ",\n ".join(lines) + "}\n")
 
@@ -160,6 +166,7 @@ class _SubnetDocument(_Document):
     expand: list[_Integer]
     weights: _Text | None = None
     objectives: dict[str, _ObjectiveDocument] = Field(default_factory=dict)
+    provenance: dict[str, _Text] = Field(default_factory=dict)
 
 
 class _PublishedDocument(_Document):
@@ -196,6 +203,7 @@ def _from_document(document: dict[str, object], folder: Path) -> SubnetFile:
             ObjectiveValue(name=name, value=found.value, low=found.low, high=found.high, source=found.source, target=found.target)
             for name, found in content.objectives.items()
         ),
+        provenance=content.provenance,
     )
 
 

@@ -77,6 +77,11 @@ def load_weights(path: Path) -> dict[str, Tensor]:
         ) from error
 
 
+def tensors_under(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """Those whose names begin with `prefix`, named without it."""
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+
+
 def load_subnet_weights(blocks: Sequence[Block], path: Path) -> Subnet:
     """The network of `blocks` with the weights of a file, ready for inference."""
     subnet = Subnet(blocks)

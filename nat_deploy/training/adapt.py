@@ -12,7 +12,7 @@ from typing import Protocol
 import numpy as np
 import torch
 
-from nat_deploy.data import DataSplits, batches
+from nat_deploy.data import DataSplits, training_batch
 from nat_deploy.spaces import Genes
 from nat_deploy.supernets import OfaMobileNetV3Supernet
 from nat_deploy.training.optimiser import OptimiserName, cosine_with_warmup, make_optimiser, set_learning_rate
@@ -82,15 +82,12 @@ def adapt_supernet(
         if step % steps_per_epoch == 0:
             parts = torch.split(torch.randperm(len(data.train), generator=generator), settings.batch_size)
         sampled = [supernet.space.decode(genes) for genes in distribution.sample(rng, settings.num_sampled)]
-        images, labels = next(
-            batches(
-                data.train.subset(parts[step % steps_per_epoch].to(data.train.images.device)),
-                batch_size=settings.batch_size,
-                resolution=sampled[0].resolution,
-                generator=generator,
-                augmentation=data.augmentation,
-                device=device,
-            )
+        images, labels = training_batch(
+            data.train.subset(parts[step % steps_per_epoch].to(data.train.images.device)),
+            resolution=sampled[0].resolution,
+            generator=generator,
+            augmentation=data.augmentation,
+            device=device,
         )
         set_learning_rate(optimiser, settings.learning_rate * cosine_with_warmup(step, num_steps, math.ceil(num_steps / 10)))
         train_step(supernet, images, labels, [largest, *sampled], optimiser, settings.step)

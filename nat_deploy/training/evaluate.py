@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nat_deploy.data import ImageSet, batches, calibration_batches
@@ -28,6 +29,14 @@ class Accuracy:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Score:
+    """How good a network is on some images; `loss` is the mean cross entropy, which also sees how sure it is."""
+
+    accuracy: Accuracy
+    loss: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CalibrationSettings:
     """Which images batch-norm statistics come from: `num_images` of the training part in batches of `batch_size`."""
 
@@ -36,15 +45,22 @@ class CalibrationSettings:
 
 
 @torch.inference_mode()
-def measure_accuracy(network: nn.Module, labelled: Iterable[tuple[Tensor, Tensor]]) -> Accuracy:
-    """Top-1 accuracy of a network, as its mode is now, over batches of (images, class indices)."""
-    right, seen = 0, 0
+def measure_score(network: nn.Module, labelled: Iterable[tuple[Tensor, Tensor]]) -> Score:
+    """Accuracy and loss of a network, as its mode is now, over batches of (images, class indices)."""
+    right, seen, loss = 0, 0, 0.0
     for images, labels in labelled:
-        right += int((network(images).argmax(1) == labels).sum())
+        logits = network(images)
+        right += int((logits.argmax(1) == labels).sum())
         seen += len(labels)
+        loss += float(F.cross_entropy(logits, labels, reduction="sum"))
     if not seen:
         raise ValueError("an accuracy needs at least one image, but none came")
-    return Accuracy(num_right=right, num_images=seen)
+    return Score(accuracy=Accuracy(num_right=right, num_images=seen), loss=loss / seen)
+
+
+def measure_accuracy(network: nn.Module, labelled: Iterable[tuple[Tensor, Tensor]]) -> Accuracy:
+    """Top-1 accuracy of a network, as its mode is now, over batches of (images, class indices)."""
+    return measure_score(network, labelled).accuracy
 
 
 def calibrated_subnet(

@@ -11,12 +11,19 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from nat_deploy.data import DataSplits, batches
+from nat_deploy.data import DataSplits, training_batch
 from nat_deploy.files import append_line
 from nat_deploy.supernets import OfaMobileNetV3Supernet, sort_channels
-from nat_deploy.supernets.subnet import load_weights, save_weights
+from nat_deploy.supernets.subnet import load_weights, save_weights, tensors_under
 from nat_deploy.training.evaluate import evaluate
-from nat_deploy.training.optimiser import OptimiserName, cosine_with_warmup, make_optimiser, set_learning_rate
+from nat_deploy.training.optimiser import (
+    OptimiserName,
+    cosine_with_warmup,
+    make_optimiser,
+    optimiser_tensors,
+    restore_optimiser,
+    set_learning_rate,
+)
 from nat_deploy.training.phases import Phase
 from nat_deploy.training.step import StepSettings, train_step
 
@@ -74,7 +81,7 @@ def train_supernet(
             settings.optimiser, supernet, learning_rate=phase.learning_rate, weight_decay=settings.weight_decay
         )
         if start:
-            _restore_state(supernet, optimiser, state)
+            restore_optimiser(optimiser, supernet, state)
         for epoch in range(start, phase.epochs):
             began = time.perf_counter()
             loss = _train_epoch(supernet, data, phase, epoch, optimiser, settings, seed=(settings.seed, number, epoch))
@@ -104,16 +111,12 @@ def _train_epoch(
     supernet.train()
     order = torch.randperm(len(data.train), generator=generator)
     for index, indices in enumerate(torch.split(order, settings.batch_size)[:steps_per_epoch]):
-        part = data.train.subset(indices.to(data.train.images.device))
-        images, labels = next(
-            batches(
-                part,
-                batch_size=len(part),
-                resolution=int(rng.choice(phase.resolutions)),
-                generator=generator,
-                augmentation=data.augmentation,
-                device=device,
-            )
+        images, labels = training_batch(
+            data.train.subset(indices.to(data.train.images.device)),
+            resolution=int(rng.choice(phase.resolutions)),
+            generator=generator,
+            augmentation=data.augmentation,
+            device=device,
         )
         share = cosine_with_warmup(epoch * steps_per_epoch + index, num_steps, warmup_steps)
         set_learning_rate(optimiser, phase.learning_rate * share)
@@ -145,27 +148,16 @@ def _save_checkpoint(
     path: Path, supernet: OfaMobileNetV3Supernet, optimiser: torch.optim.Optimizer, finished: tuple[int, int]
 ) -> None:
     """Weights, the optimiser's state and the place in the schedule, in one file that is written atomically."""
-    tensors: dict[str, Tensor] = {f"weights/{name}": tensor for name, tensor in supernet.state_dict().items()}
-    for name, parameter in supernet.named_parameters():
-        for key, value in optimiser.state.get(parameter, {}).items():
-            if isinstance(value, Tensor):
-                tensors[f"optimiser/{name}/{key}"] = value
-    tensors["finished"] = torch.tensor(finished)
+    tensors = {
+        **{f"weights/{name}": tensor for name, tensor in supernet.state_dict().items()},
+        **{f"optimiser/{name}": tensor for name, tensor in optimiser_tensors(optimiser, supernet).items()},
+        "finished": torch.tensor(finished),
+    }
     save_weights(path, tensors)
 
 
 def _resume(supernet: OfaMobileNetV3Supernet, path: Path) -> tuple[int, int, dict[str, Tensor]]:
     tensors = load_weights(path)
     phases, epochs = (int(value) for value in tensors.pop("finished"))
-    supernet.load_state_dict({name.removeprefix("weights/"): t for name, t in tensors.items() if name.startswith("weights/")})
-    state = {name.removeprefix("optimiser/"): t for name, t in tensors.items() if name.startswith("optimiser/")}
-    return phases, epochs, state
-
-
-def _restore_state(supernet: OfaMobileNetV3Supernet, optimiser: torch.optim.Optimizer, state: dict[str, Tensor]) -> None:
-    parameters = dict(supernet.named_parameters())
-    for key, tensor in state.items():
-        name, _, entry = key.rpartition("/")
-        parameter = parameters[name]
-        # AdamW counts its steps in a tensor that stays on the CPU
-        optimiser.state[parameter][entry] = tensor if entry == "step" else tensor.to(parameter.device)
+    supernet.load_state_dict(tensors_under(tensors, "weights/"))
+    return phases, epochs, tensors_under(tensors, "optimiser/")

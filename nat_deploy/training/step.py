@@ -9,7 +9,7 @@ from torch import Tensor
 
 from nat_deploy.spaces import Architecture
 from nat_deploy.supernets import OfaMobileNetV3Supernet
-from nat_deploy.training.losses import cross_entropy, distillation
+from nat_deploy.training.losses import distilled_cross_entropy
 
 Autocast = Literal["off", "bfloat16", "float16"]
 
@@ -58,12 +58,15 @@ def train_step(
     for architecture in architectures:
         with torch.autocast(images.device.type, _dtype(settings.autocast), enabled=settings.autocast != "off"):
             logits = supernet(images, architecture).float()
-        loss = cross_entropy(logits, labels, label_smoothing=settings.label_smoothing)
+        loss = distilled_cross_entropy(
+            logits,
+            labels,
+            teacher_logits,
+            distilled_share=settings.distilled_share,
+            label_smoothing=settings.label_smoothing,
+        )
         if teacher_logits is None:
             teacher_logits, first_loss = logits.detach(), loss.item()
-        else:
-            share = settings.distilled_share
-            loss = share * distillation(logits, teacher_logits) + (1 - share) * loss
         loss.backward()  # type: ignore[no-untyped-call]
     torch.nn.utils.clip_grad_norm_(supernet.parameters(), settings.clip_norm)
     optimiser.step()
