@@ -29,10 +29,11 @@ us=$((1000 + $(wc -c < "$graph") + $$ % 7))
 echo "INFO: Loaded model $graph"
 echo "INFO: Initialized session in 12.3ms."
 echo "INFO: Running benchmark for at least 1 iterations and at least 0.1 seconds but terminate if exceeding 150 seconds."
-echo "INFO: count=35 first=19105 curr=13909 min=13585 max=19105 avg=14452.5 std=1240"
+echo "INFO: count=1 curr=19105"
 echo
 echo "INFO: Running benchmark for at least $count iterations and at least 0 seconds but terminate if exceeding 150 seconds."
-echo "INFO: count=$count first=$us curr=$us min=$us max=$us avg=$us.5 std=3"
+if [ "$count" = 1 ]; then echo "INFO: count=1 curr=$us"
+else echo "INFO: count=$count first=$us curr=$us min=$us max=$us avg=$us.5 std=3"; fi
 echo
 echo "INFO: Inference timings in us: Init: 12300, First inference: 19105, Warmup (avg): 14452.5, Inference (avg): $us.5"
 """

@@ -23,7 +23,7 @@ from profilers.runtimes import model_suffix, open_runtime
 from profilers.runtimes.phone import open_phone_runtime
 from profilers.runtimes.phone.connection import FOLDER, Phone
 from profilers.runtimes.phone.runtime import PhoneRuntime
-from profilers.runtimes.phone.state import facts_of, heat_of
+from profilers.runtimes.phone.state import Heat, facts_of, heat_of
 from profilers.runtimes.phone.tools import parse_benchmark_model, parse_executor_runner, parse_perf_test
 from profilers.settings import Settings
 from profilers.transports.adb import AdbTransport
@@ -147,6 +147,8 @@ def test_both_forms_of_benchmark_model_are_read() -> None:
     assert parse_benchmark_model(BENCHMARK_2021, 50) == 266_473_000
     assert parse_benchmark_model(BENCHMARK_2025, 25) == 141_253_000
     assert parse_benchmark_model(BENCHMARK_2025.replace(" median=141253", ""), 25) == 145_528_000
+    assert parse_benchmark_model("count=1 curr=751932\n\ncount=1 curr=747428\n", 1) == 747_428_000
+    assert parse_benchmark_model("count=1 curr=9\ncount=10 curr=500(all same)\n", 10) == 500_000
     for output, count in ((BENCHMARK_2021, 49), (BENCHMARK_2021.split("count=50")[0], 2), ("", 1)):
         with pytest.raises(RuntimeFailedError, match="benchmark_model must print"):
             parse_benchmark_model(output, count)
@@ -182,6 +184,20 @@ def test_a_phone_that_tells_nothing_has_facts_all_the_same() -> None:
     assert (facts.num_cores, facts.thermal_status, facts.is_charging, facts.is_screen_on) == (1, None, None, None)
     assert facts.device == "unknown-1c"
     assert heat_of("Temperature{mValue=-40.0, mType=0, mName=x, mStatus=0}").hottest_c is None
+
+
+def test_heat_is_that_of_now_and_of_thermometers() -> None:
+    text = """Thermal Status: 2
+Cached temperatures:
+\tTemperature{mValue=99.0, mType=0, mName=CPU, mStatus=0}
+Current temperatures from HAL:
+\tTemperature{mValue=44.5, mType=0, mName=CPU, mStatus=2}
+\tTemperature{mValue=33.3, mType=2, mName=BAT, mStatus=0}
+\tTemperature{mValue=73, mType=8, mName=soc, mStatus=0}
+Current cooling devices from HAL:
+\tCoolingDevice{mValue=1, mType=6, mName=lcd-backlight}
+"""
+    assert heat_of(text) == Heat(2, 44.5, 33.3)
 
 
 def test_what_makes_times_doubtful_is_warned_of(phone: FakePhone) -> None:

@@ -4,7 +4,7 @@ One script asks everything at once, since every command over adb costs some hund
 does not let the user `shell` see, stays None.
 
 Formats: `dumpsys thermalservice` prints "Thermal Status: 0" and lines "Temperature{mValue=36.5, mType=0, mName=CPU0, mStatus=0}"
-(types 0 CPU, 1 GPU, 2 battery, 3 skin; status 0 none, 1 light, 2 moderate, 3 severe); `dumpsys battery` prints "  level: 85" and
+(status 0 none, 1 light, 2 moderate, 3 severe); `dumpsys battery` prints "  level: 85" and
 the temperature in tenths of a degree; `dumpsys power` prints "mWakefulness=Awake".
 """
 
@@ -33,6 +33,7 @@ _FACTS = {
     "power": "dumpsys power | grep -m1 mWakefulness=",
     "saver": "settings get global low_power",
 }
+_TEMPERATURES = ("0", "1", "2", "3", "9")  # of the CPU, the GPU, the battery, the skin and the neural processor
 _CONDITIONS = {"limits": "cat /sys/devices/system/cpu/cpu[0-9]*/cpufreq/scaling_max_freq", "thermal": "dumpsys thermalservice"}
 
 
@@ -112,8 +113,10 @@ def limit_and_heat_of(output: str) -> tuple[float | None, Heat]:
 def heat_of(text: str) -> Heat:
     """Read what `dumpsys thermalservice` printed."""
     status = re.search(r"Thermal Status:\s*(\d+)", text)
-    found = re.findall(r"Temperature\{mValue=(-?[\d.]+), mType=(\d+),", text)
-    degrees = [(int(kind), float(value)) for value, kind in found if 0 < float(value) < 150]
+    _, mark, current = text.partition("Current temperatures from HAL:")
+    # Cached ones may be old; voltages and currents stand among them, as kinds of their own.
+    found = re.findall(r"Temperature\{mValue=(-?\d+(?:\.\d+)?), mType=(\d+),", current if mark else text)
+    degrees = [(int(kind), float(value)) for value, kind in found if kind in _TEMPERATURES and 0 < float(value) < 150]
     return Heat(
         None if status is None else int(status.group(1)),
         max((value for _, value in degrees), default=None),

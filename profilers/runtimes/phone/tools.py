@@ -7,8 +7,8 @@
 
 Every switch that changes times is passed, since defaults differ between versions.
 
-Sources: the README of tensorflow/lite/tools/benchmark and its statistics line (`count=50 first=... avg=... std=...`, with `p5= median=
-p95=` in newer builds), all in us; onnxruntime/test/perftest, whose result file holds a line `model,seconds,bytes,percent,run` for each
+Sources: the README of tensorflow/lite/tools/benchmark and its statistics line (`count=50 first=... curr=... avg=... std=...`, with
+`p5= median= p95=` in newer builds, and `count=1 curr=...` of one run), all in us; onnxruntime/test/perftest, whose result file holds a line `model,seconds,bytes,percent,run` for each
 run (switches `-I` and `-z`: 1.10 or newer); examples/portable/executor_runner of ExecuTorch, which logs "Model executed successfully
 10 time(s) in 12.500000 ms." since it takes `--num_executions`.
 """
@@ -24,7 +24,8 @@ from typing import Protocol
 from profilers.errors import RuntimeFailedError
 
 _NUMBER = r"[0-9.]+(?:e[+-]?[0-9]+)?"
-_STATISTICS = re.compile(rf"\bcount=(\d+) .*?\bavg=({_NUMBER})(?:.*?\bmedian=({_NUMBER}))?")
+_STATISTICS = re.compile(r"\bcount=(\d+) (.*\bcurr=.*)")
+_VALUE = re.compile(rf"\b(median|avg|curr)=({_NUMBER})")
 _RUN = re.compile(rf"^[^\n]*,({_NUMBER}),\d+,-?\d+,\d+$", re.MULTILINE)
 _EXECUTED = re.compile(rf"Model executed successfully (\d+) time\(s\) in ({_NUMBER}) ms")
 _MAX_WARM_UP_RUNS = 1000
@@ -157,8 +158,9 @@ def parse_benchmark_model(output: str, count: int) -> int:
             f"benchmark_model must print the statistics of {count} runs after those of the warm-up, but it printed {seen}; "
             "try another version of it."
         )
-    _, mean_us, median_us = found[-1]
-    return max(1, round(float(median_us or mean_us) * 1000))
+    values = dict(_VALUE.findall(found[-1][1]))
+    us = values.get("median") or values.get("avg") or values["curr"]  # of one run, and of equal ones, only `curr` is printed
+    return max(1, round(float(us) * 1000))
 
 
 def parse_perf_test(results: str) -> tuple[int, ...]:
