@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     Emit = Callable[[dict[str, Any]], None]
 
 HEARTBEAT_S = 5.0
+_POLL_S = 1.0
 WORKER_COMMAND = (sys.executable, "-m", "profilers", "worker")
 
 
@@ -176,7 +177,7 @@ class _Run:
             last_event = last_sign = time.monotonic()
             while True:
                 try:
-                    line = worker.lines.get(timeout=1.0)
+                    line = worker.lines.get(timeout=_POLL_S)
                 except queue.Empty:
                     now = time.monotonic()
                     if now - last_event > limit_s:

@@ -91,7 +91,7 @@ def model_suffix(name: str) -> str:
         JobError: The recorded results cannot be read.
     """
     kind, _, argument = name.partition(":")
-    if kind == "replay" and Path(argument).exists():
+    if kind == "replay" and argument and Path(argument).exists():
         from profilers.runtimes.replay import ReplayRuntime
 
         kind = ReplayRuntime.from_results(Path(argument)).target.runtime

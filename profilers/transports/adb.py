@@ -71,9 +71,7 @@ class AdbTransport:
         return self._agent.run_job(replace(job, runtime=self._named(job.runtime)), results_path, on_event, timeout_s)
 
     def check_builds(self, runtime: str) -> None:
-        raise RuntimeNotInstalledError(
-            f"engines are built on a device with TensorRT, but a phone came for {runtime!r}; export for litert, onnx or executorch."
-        )
+        raise _builds_nothing(runtime)
 
     def build_engine(
         self,
@@ -85,11 +83,16 @@ class AdbTransport:
         on_event: Callable[[dict[str, Any]], None] | None = None,
         timeout_s: float | None = None,
     ) -> EngineBuild:
-        self.check_builds(request.runtime)
-        raise AssertionError("a phone builds no engines")
+        raise _builds_nothing(request.runtime)
 
     def _named(self, runtime: str) -> str:
         """The name by which the agent opens a runtime on this phone."""
         name = phone_runtime_name(runtime, find_phone(self._serial), self._tool)
         open_phone_runtime(*name.split(":", 1))  # refused here rather than by the agent
         return name
+
+
+def _builds_nothing(runtime: str) -> RuntimeNotInstalledError:
+    return RuntimeNotInstalledError(
+        f"engines are built on a device with TensorRT, but a phone came for {runtime!r}; export for litert, onnx or executorch."
+    )
