@@ -22,7 +22,7 @@ from profilers.target import slug
 
 FOLDER = "/data/local/tmp/natdeploy"  # the one place where the user `shell` may write and execute
 _COMMAND_S = 60.0
-_FIRST_PAUSE_S = 0.2
+_FIRST_PAUSE_S = 0.1
 _LONGEST_PAUSE_S = 5.0
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]*")
 

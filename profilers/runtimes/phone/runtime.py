@@ -37,6 +37,7 @@ class PhoneRuntime:
 
     clock = staticmethod(time.perf_counter_ns)
     mode = "binary"  # the same model inside an app may take twice as long
+    longest_load_s = 600.0  # large models over a slow cable, and a phone that must cool first
 
     def __init__(self, name: str, phone: Phone, program: str | None = None) -> None:
         """Name a runtime on a phone.
@@ -199,7 +200,7 @@ class HeatWatch:
 
     def __init__(self, phone: Phone) -> None:
         self._phone = phone
-        self._is_hot = False
+        self._is_hot = True  # until it was looked at
         self._has_patience = True
 
     def rose(self) -> bool:
@@ -209,10 +210,9 @@ class HeatWatch:
 
     def let_cool(self) -> None:
         deadline = time.monotonic() + _COOL_S
-        while self._is_hot and self._has_patience:
+        while self._has_patience and self._is_hot and self.rose():
+            self._has_patience = time.monotonic() < deadline
             time.sleep(_COOL_POLL_S)
-            if self.rose() and time.monotonic() >= deadline:
-                self._has_patience = False
 
 
 class PhoneSampler:

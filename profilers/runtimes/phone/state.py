@@ -83,7 +83,7 @@ def facts_of(output: str, runtime: str | None = None, runtime_version: str | Non
         num_cores=sum(len(cluster.cpus) for cluster in clusters) or 1,
         governor=_governor(texts["cpus"]),
         turbo=None,
-        cpu_mhz=max((cluster.max_mhz for cluster in clusters if cluster.max_mhz is not None), default=None),
+        cpu_mhz=None,  # cores are idle when it could be read
         load_average=_number(texts["load"]),
         cpu_quota_cores=None,
         steal_share=None,
