@@ -86,6 +86,7 @@ class FakePhone:
         self.states = {SERIAL: "device"}
         self.room: int | None = None  # bytes that its disk still takes; None without end
         self.kill_next = False  # the next benchmark program is killed
+        self.cut_after = ""  # the next command with this in it is done, but its answer is lost with the cable
         self.on_command: Callable[[str], None] = lambda command: None
         self.commands: list[str] = []
         self.tmp = folder / "data/local/tmp"
@@ -236,6 +237,10 @@ class FakePhone:
                     connection.sendall(struct.pack("<BI", 1, len(block)) + block)
         code = process.wait()
         self._running.discard(process)
+        if self.cut_after and self.cut_after in command:
+            self.cut_after = ""
+            self.unplug()
+            self.plug_in()
         connection.sendall(struct.pack("<BIB", 3, 1, code if code >= 0 else 128 - code))
 
     def _sync(self, connection: socket.socket) -> None:

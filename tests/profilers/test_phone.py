@@ -345,6 +345,22 @@ def test_nothing_that_comes_from_outside_reaches_the_shell_as_a_command(phone: F
     assert FOLDER in " ".join(phone.commands)
 
 
+@pytest.mark.parametrize(
+    ("runtime", "command"),
+    [("litert", "mv "), ("litert", "exec env"), ("onnxruntime", "exec env"), ("onnxruntime", "cat "), ("litert", "rm -f")],
+)
+def test_a_command_whose_answer_was_lost_is_given_again(runtime: str, command: str, phone: FakePhone, tmp_path: Path) -> None:
+    phone.install("onnxruntime_perf_test")
+    path = tmp_path / f"a{model_suffix(runtime)}"
+    phone.cut_after = command
+    with open_runtime(f"{runtime}:adb:{SERIAL}").load(
+        write_model(path) if runtime == "onnxruntime" else write_phone_model(path)
+    ) as session:
+        session.run_many(5, warm_up_ms=1)  # type: ignore[attr-defined]
+    assert phone.cut_after == ""
+    assert not list((phone.tmp / "natdeploy").iterdir())
+
+
 def test_a_cable_that_comes_back_costs_nothing(phone: FakePhone, tmp_path: Path, quick: Settings) -> None:
     """Pulled 20 times at random moments."""
     models = tuple(ModelFile(name, write_phone_model(tmp_path / f"{name}.tflite", size)) for size, name in enumerate("abcd"))

@@ -100,8 +100,9 @@ class Phone:
         # A phone that was unplugged in the middle keeps models that nobody comes back for.
         self.run(f"mkdir -p {FOLDER} && find {FOLDER} -type f -mtime +7 -exec rm -f {{}} +")
         refusal = self._persist(lambda: self._push(source, part))
-        check = f"sha256sum {quoted(part)} | grep -q {quoted('^' + sha256)}"
-        if refusal is None and self.run(f"{check} && mv {quoted(part, place)}").code == 0:
+        # A second time the first half may fail, since the file was moved before the connection broke.
+        moved = f"{_has_sha256(part, sha256)} && mv {quoted(part, place)} || {_has_sha256(place, sha256)}"
+        if refusal is None and self.run(moved).code == 0:
             return place
         self.run(f"rm -f {quoted(part)}")
         raise self._storage_error(source, refusal)
@@ -189,6 +190,10 @@ def find_phone(serial: str | None) -> str:
         f"one phone must be chosen, but {len(serials)} are connected ({', '.join(serials)}); "
         f'write serial = "{serials[0]}" into the description of the device.'
     )
+
+
+def _has_sha256(place: str, sha256: str) -> str:
+    return f"sha256sum {quoted(place)} | grep -q {quoted('^' + sha256)}"
 
 
 def quoted(*words: str) -> str:

@@ -16,7 +16,7 @@ from profilers.onnx_inputs import read_inputs
 from profilers.runtimes.base import CheckedSession, check_model_file, file_sha256
 from profilers.runtimes.phone.connection import Answer, Phone, quoted
 from profilers.runtimes.phone.state import conditions_script, facts_of, facts_script, heat_of, limit_and_heat_of
-from profilers.runtimes.phone.tools import RUNTIMES, Call, Tool, tool_of
+from profilers.runtimes.phone.tools import RESULTS, RUNTIMES, Call, Tool, tool_of
 
 if TYPE_CHECKING:
     from profilers.runtimes.base import Array
@@ -118,8 +118,15 @@ class PhoneRuntime:
             ) from error
         return session
 
-    def run(self, arguments: Sequence[str]) -> str:
+    def run(self, arguments: Sequence[str], *, result_file: str | None = None) -> str:
         """Run the program, a second time if something killed it.
+
+        Args:
+            arguments: Its own.
+            result_file: That it appends to; it is begun anew, and stays until the model is removed.
+
+        Returns:
+            What it printed, or the text of the file.
 
         Raises:
             RuntimeFailedError: It failed.
@@ -130,14 +137,15 @@ class PhoneRuntime:
         pinned = ["taskset", self._mask] if self._mask else []
         # Programs bring libraries of their own, and some write files where they are started.
         words = quoted("env", f"LD_LIBRARY_PATH={folder}", *pinned, self.program, *arguments)
+        fresh = "" if result_file is None else f"rm -f {quoted(result_file)}; "
         answer = Answer(_SIGNALS_FROM + 9, "")
         for _ in range(2):
             # `exec`: the shell makes room, so that the end of the connection ends the program itself.
-            answer = self.phone.run(f"cd {quoted(folder)} && exec {words}", timeout_s=None)
+            answer = self.phone.run(f"{fresh}cd {quoted(folder)} && exec {words}", timeout_s=None)
             if answer.code < _SIGNALS_FROM:
                 break
         if answer.code == 0:
-            return answer.output
+            return answer.output if result_file is None else self.phone.run(f"cat {quoted(result_file)}").output
         if answer.code in (_NOT_EXECUTABLE, _MISSING):
             raise RuntimeNotInstalledError(
                 f"{self.program!r} must start on the phone {self.phone.serial!r}, but it does not ({answer.last_line}); "
@@ -148,10 +156,6 @@ class PhoneRuntime:
             f"{self.tool.name} must run the model on the phone, but it ended with {how} ({answer.last_line}); "
             "leave the model out or try another version of the program."
         )
-
-    def take(self, name: str) -> str:
-        """Text of a file that the program wrote; the file is removed."""
-        return self.phone.run(f"cat {quoted(name)} 2>/dev/null; rm -f {quoted(name)}").output
 
     def time_runs(self, call: Call) -> tuple[int, ...]:
         """Runs of a round, made while the phone is cool if it can be had; as `Tool.time_runs`."""
@@ -192,7 +196,7 @@ class PhoneSession(CheckedSession):
     def _close(self) -> None:
         super()._close()
         with suppress(TransportError):  # what is left there is removed another time
-            self._runtime.phone.run(f"rm -f {quoted(self._place)}")
+            self._runtime.phone.run(f"rm -f {quoted(self._place, self._place + RESULTS)}")
 
 
 class HeatWatch:

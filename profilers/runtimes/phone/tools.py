@@ -29,6 +29,7 @@ _VALUE = re.compile(rf"\b(median|avg|curr)=({_NUMBER})")
 _RUN = re.compile(rf"^[^\n]*,({_NUMBER}),\d+,-?\d+,\d+$", re.MULTILINE)
 _EXECUTED = re.compile(rf"Model executed successfully (\d+) time\(s\) in ({_NUMBER}) ms")
 _MAX_WARM_UP_RUNS = 1000
+RESULTS = ".times"  # ending of the file that a program writes beside the model
 
 
 @dataclass(frozen=True)
@@ -52,11 +53,8 @@ class Call:
 class Program(Protocol):
     """A program on a phone."""
 
-    def run(self, arguments: Sequence[str]) -> str:
-        """Return what it printed; raise RuntimeFailedError when it failed."""
-
-    def take(self, name: str) -> str:
-        """Return the text of a file that it wrote, and remove the file."""
+    def run(self, arguments: Sequence[str], *, result_file: str | None = None) -> str:
+        """Return what it printed, or the text of the file that it wrote; raise RuntimeFailedError when it failed."""
 
 
 class Tool(Protocol):
@@ -98,13 +96,12 @@ class PerfTest:
     name = "onnxruntime_perf_test"
 
     def time_runs(self, program: Program, call: Call) -> tuple[int, ...]:
-        results = f"{call.model}.times"
+        result_file = f"{call.model}{RESULTS}"
         num_warm_up = call.num_warm_up - 1  # one it makes unasked
         dims = [word for name, size in call.open_dims.items() for word in ("-f", f"{name}:{size}")]
         fixed = ["-e", "cpu", "-x", str(call.threads), "-y", "1", "-o", "99", "-z", "-I", *dims]
-        program.take(results)  # it appends
-        program.run([*fixed, "-m", "times", "-r", str(num_warm_up + call.count), call.model, results])
-        times = parse_perf_test(program.take(results))
+        wanted = ["-m", "times", "-r", str(num_warm_up + call.count), call.model, result_file]
+        times = parse_perf_test(program.run([*fixed, *wanted], result_file=result_file))
         if len(times) != num_warm_up + call.count:
             raise RuntimeFailedError(
                 f"{self.name} must write the times of {num_warm_up + call.count} runs, but it wrote {len(times)}; "
