@@ -42,7 +42,7 @@ while [ $# -gt 2 ]; do
   [ "$1" = -r ] && count=$2
   shift
 done
-if ! grep -q MatMul "$1"; then echo "Load model from $1 failed:Protobuf parsing failed." >&2; exit 255; fi
+if ! grep -qE 'MatMul|Conv|Identity' "$1"; then echo "Load model from $1 failed:Protobuf parsing failed." >&2; exit 255; fi
 echo "Session creation time cost: 0.0102016 s"
 ns=$((1000000 + $(wc -c < "$1") * 1000))
 run=0

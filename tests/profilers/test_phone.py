@@ -113,6 +113,12 @@ class TestPerfTest(PhoneCase):
         assert len(times) == 7
         assert all(1_000_000 < ns < 2_000_000 for ns in times)
 
+    def test_what_it_refuses_is_told(self, case: RuntimeCase, tmp_path: Path) -> None:
+        path = write_model(tmp_path / "strange.onnx")
+        path.write_bytes(path.read_bytes().replace(b"MatMul", b"NatMul"))
+        with pytest.raises(ModelFileError, match=r"strange.*exit status 255 \(Load model from"):
+            case.runtime.load(path)
+
     def test_an_open_batch_is_named(self, case: RuntimeCase, phone: FakePhone, tmp_path: Path) -> None:
         with case.runtime.load(case.model, batch_size=4):
             assert any(" -f batch:4 " in command for command in phone.commands)

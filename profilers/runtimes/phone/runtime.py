@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 DEFAULT_FOLDER = "/data/local/tmp"
 _NOT_EXECUTABLE, _MISSING = 126, 127
-_SIGNALS_FROM = 128
+_SIGNALS = range(129, 193)  # how a shell tells of a program that a signal ended
 _COOL_S = 60.0
 _COOL_POLL_S = 2.0
 _HEAT = "dumpsys thermalservice 2>/dev/null | grep 'Thermal Status'"
@@ -138,11 +138,11 @@ class PhoneRuntime:
         # Programs bring libraries of their own, and some write files where they are started.
         words = quoted("env", f"LD_LIBRARY_PATH={folder}", *pinned, self.program, *arguments)
         fresh = "" if result_file is None else f"rm -f {quoted(result_file)}; "
-        answer = Answer(_SIGNALS_FROM + 9, "")
+        answer = Answer(_SIGNALS[0], "")
         for _ in range(2):
             # `exec`: the shell makes room, so that the end of the connection ends the program itself.
             answer = self.phone.run(f"{fresh}cd {quoted(folder)} && exec {words}", timeout_s=None)
-            if answer.code < _SIGNALS_FROM:
+            if answer.code not in _SIGNALS:
                 break
         if answer.code == 0:
             return answer.output if result_file is None else self.phone.run(f"cat {quoted(result_file)}").output
@@ -151,7 +151,7 @@ class PhoneRuntime:
                 f"{self.program!r} must start on the phone {self.phone.serial!r}, but it does not ({answer.last_line}); "
                 "push one that is built for the processor of the phone."
             )
-        how = f"signal {answer.code - _SIGNALS_FROM}" if answer.code > _SIGNALS_FROM else f"exit status {answer.code}"
+        how = f"signal {answer.code - 128}" if answer.code in _SIGNALS else f"exit status {answer.code}"
         raise RuntimeFailedError(
             f"{self.tool.name} must run the model on the phone, but it ended with {how} ({answer.last_line}); "
             "leave the model out or try another version of the program."
