@@ -316,6 +316,7 @@ def test_a_program_for_another_processor_is_named(phone: FakePhone, tmp_path: Pa
     (phone.tmp / "benchmark_model").write_text("#!/no/such/interpreter\n")
     with pytest.raises(RuntimeNotInstalledError, match="built for the processor"):
         open_runtime(f"litert:adb:{SERIAL}").load(write_phone_model(tmp_path / "a.tflite"))
+    assert not list((phone.tmp / "natdeploy").iterdir())
 
 
 def test_a_full_disk_is_told_with_what_is_free(phone: FakePhone, tmp_path: Path) -> None:

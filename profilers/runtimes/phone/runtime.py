@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from profilers.conditions import Condition
 from profilers.device_facts import DeviceFacts
-from profilers.errors import JobError, ModelFileError, RuntimeFailedError, RuntimeNotInstalledError, TransportError
+from profilers.errors import JobError, ModelFileError, ProfilerError, RuntimeFailedError, RuntimeNotInstalledError, TransportError
 from profilers.onnx_inputs import read_inputs
 from profilers.runtimes.base import CheckedSession, check_model_file, file_sha256
 from profilers.runtimes.phone.connection import Answer, Phone, quoted
@@ -111,8 +111,10 @@ class PhoneRuntime:
         session = PhoneSession(self, path.name, place, threads=threads, open_dims=open_dims, seed=seed)
         try:
             session.run_many(1, warm_up_ms=0)
-        except RuntimeFailedError as error:
+        except ProfilerError as error:
             session.close()
+            if not isinstance(error, RuntimeFailedError):
+                raise
             raise ModelFileError(
                 f"a model must be one that the phone can run, but it does not take {str(path)!r}: {error}"
             ) from error
