@@ -130,8 +130,8 @@ def _record(
     sized = supernet.with_resolutions((max(phase.resolutions),)).to(next(supernet.parameters()).device)
     space = sized.space
     largest, smallest = (
-        evaluate(sized, architecture, training_images=data.train, images=data.val).top1_percent
-        for architecture in (space.largest(), space.smallest())
+        accuracy.top1_percent
+        for accuracy in evaluate(sized, [space.largest(), space.smallest()], training_images=data.train, images=data.val)
     )
     return EpochRecord(
         phase=phase.name,
