@@ -36,7 +36,7 @@ class _MeasuringBatchNorm(BatchNorm):
         self.running_mean.lerp_(mean.to(self.running_mean), share)
         self.running_var.lerp_(variance.to(self.running_var), share)
         self.num_images += images
-        return cast(Tensor, y_NCHW)
+        return y_NCHW
 
 
 @torch.no_grad()
