@@ -91,23 +91,21 @@ def main() -> None:
     theirs = theirs.to(args.device)
     architectures = [space.decode(genes) for genes in space.sample(np.random.default_rng(0), _SUBNETS)]
     synchronise = torch.cuda.synchronize if args.device.startswith("cuda") else lambda: None
-    contests = [
-        _training(ours, theirs, architectures, args, synchronise),
-        _evaluation(ours, theirs, architectures, args, synchronise),
-    ]
     lines = [
         f"{date.today()}, {_machine(args.device)}, python {platform.python_version()}, torch {torch.__version__}, {args.threads} threads",
         f"ofa-mbv3-w{args.width}, {args.resolution} px, batch {args.batch_size}, {_SUBNETS} subnets, "
         f"{args.calibration_images} images to calibrate, {args.images} counted",
     ]
-    for contest, repetitions in zip(contests, (args.steps, args.evaluations), strict=True):
+    print("\n".join(lines), flush=True)
+    for make_contest, repetitions in ((_training, args.steps), (_evaluation, args.evaluations)):
+        contest = make_contest(ours, theirs, architectures, args, synchronise)
         seconds, their_seconds, ratios = contest.ratios(repetitions)
         low, middle, high = np.quantile(ratios, (1 / 9, 1 / 2, 8 / 9))
         lines.append(
             f"{contest.name:24} ours {np.median(seconds):7.3f} s  ofa {np.median(their_seconds):7.3f} s  "
             f"ratio {middle:.2f} ({low:.2f} to {high:.2f}, {repetitions} repetitions)"
         )
-    print("\n".join(lines))
+        print(lines[-1], flush=True)
     if args.out:
         with args.out.open("a") as file:
             file.write("\n".join(lines) + "\n")
@@ -158,7 +156,7 @@ def _training(
 
     def our_step(repetition: int) -> float:
         ours.train()
-        return train_step(ours, channels_last, labels, [architectures[repetition % _SUBNETS]], our_optimiser, settings)
+        return train_step(ours, [(channels_last, labels)], [architectures[repetition % _SUBNETS]], our_optimiser, settings)
 
     def their_step(repetition: int) -> float:
         theirs.train()
