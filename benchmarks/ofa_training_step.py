@@ -184,6 +184,7 @@ def _evaluation(
     args: argparse.Namespace,
     synchronise: Callable[[], None],
 ) -> Contest:
+    ours = _same_weights(theirs, ours.space).to(args.device, memory_format=torch.channels_last)
     generator = torch.Generator().manual_seed(2)
     calibration, counted = (_random_images(n, args.resolution, generator) for n in (args.calibration_images, args.images))
     settings = CalibrationSettings(num_images=args.calibration_images)
@@ -215,7 +216,7 @@ def _evaluation(
         return found
 
     difference = np.abs(np.subtract(our_evaluation(0), their_evaluation(0))).max()
-    assert difference <= 0.002 * args.images, f"both must find the same accuracies, but they differ by {difference} images"
+    assert difference <= 0.01 * args.images, f"both must find the same accuracies, but they differ by {difference} images"
     return Contest(name="evaluation of 20 subnets", ours=our_evaluation, theirs=their_evaluation, synchronise=synchronise)
 
 

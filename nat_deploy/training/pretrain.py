@@ -129,7 +129,7 @@ def _teacher(training: "_Training", path: Path) -> Subnet:
         teacher = calibrated_subnet(supernet, largest, training.data.train)
         if training.processes.rank == 0:
             save_weights(path, teacher.state_dict())
-    return teacher.to(next(supernet.parameters()).device, memory_format=torch.channels_last).requires_grad_(False)
+    return teacher.to(next(supernet.parameters()).device).to(memory_format=torch.channels_last).requires_grad_(False)
 
 
 class _Training:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 import torch
@@ -45,7 +46,7 @@ class Processes:
         flat = torch.cat([tensor.flatten() for tensor in tensors])
         summed = self.fabric.all_reduce(flat, reduce_op="sum")
         assert isinstance(summed, Tensor)
-        for tensor, part in zip(tensors, summed.split([tensor.numel() for tensor in tensors]), strict=True):
+        for tensor, part in zip(tensors, torch.split(summed, [tensor.numel() for tensor in tensors]), strict=True):
             tensor.copy_(part.view(tensor.shape))
 
 
@@ -69,7 +70,7 @@ def run_in_processes(work: Callable[[Processes, torch.device], None], *, count: 
             "training in several processes needs lightning-fabric, but it is not installed; install it with: pip install natdeploy[train]"
         ) from error
     fabric = Fabric(accelerator=accelerator, devices=count, strategy="ddp_spawn" if count > 1 else "auto")
-    fabric.launch(_run, work)
+    fabric.launch(partial(_run, work=work))
 
 
 def _run(fabric: "Fabric", work: Callable[[Processes, torch.device], None]) -> None:
