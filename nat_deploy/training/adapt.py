@@ -88,6 +88,7 @@ def adapt_supernet(
             resolution=sampled[0].resolution,
             generator=generator,
             augmentation=data.augmentation,
+            num_classes=data.num_classes,
             device=device,
         )
         set_learning_rate(optimiser, settings.learning_rate * cosine_with_warmup(step, num_steps, math.ceil(num_steps / 10)))

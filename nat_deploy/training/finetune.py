@@ -243,6 +243,7 @@ class _Training:
                 resolution=self._lesson.resolution,
                 generator=generator,
                 augmentation=self._lesson.augmentation,
+                num_classes=self._lesson.start.blocks[-1].out_channels,
                 device=next(self._network.parameters()).device,
             )
             step = self.epoch * steps_per_epoch + index

@@ -204,6 +204,7 @@ class _Training:
                 resolution=resolution,
                 generator=torch.Generator().manual_seed(seed),
                 augmentation=self.data.augmentation,
+                num_classes=self.data.num_classes,
                 device=next(self.supernet.parameters()).device,
             )
             for piece, seed in self.processes.mine(list(zip(pieces, seeds, strict=True)))
