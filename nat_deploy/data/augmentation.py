@@ -141,7 +141,7 @@ def mix_rectangles(
 def _drawing_from(generator: torch.Generator) -> Iterator[None]:
     """torchvision draws from torch's one generator: lend it a state that `generator` chose, and put its own back."""
     with torch.random.fork_rng(devices=[]):
-        torch.random.default_generator.manual_seed(int(torch.randint(2**62, (), generator=generator)))
+        torch.default_generator.manual_seed(int(torch.randint(2**62, (), generator=generator)))
         yield
 
 
