@@ -115,13 +115,13 @@ class MBConv(nn.Module):
         """The block with `mid` channels inside, `se` in its squeeze-excite, and `depthwise` filters of shape (mid, 1, k, k)."""
         y = x_NCHW
         if self.block.expanded:
-            y = activate(self.expansion_bn(F.conv2d(y, self.expansion.weight[:mid])), self.block.activation)
+            y = activate(self.expansion_bn(F.conv2d(y, self.expansion.weight[:mid], self.expansion.bias)), self.block.activation)
         kernel = depthwise.shape[-1]
-        y = F.conv2d(y, depthwise, stride=self.block.stride, padding=kernel // 2, groups=mid)
+        y = F.conv2d(y, depthwise, self.depthwise.bias, stride=self.block.stride, padding=kernel // 2, groups=mid)
         y = activate(self.depthwise_bn(y), self.block.activation)
         if se:
             y = y * self._squeeze_excite(y, mid, se)
-        y = self.projection_bn(F.conv2d(y, self.projection.weight[:, :mid]))
+        y = self.projection_bn(F.conv2d(y, self.projection.weight[:, :mid], self.projection.bias))
         return torch.add(y, x_NCHW) if self.block.shortcut else y
 
     def _squeeze_excite(self, y_NCHW: Tensor, mid: int, se: int) -> Tensor:

@@ -122,10 +122,22 @@ def extract_subnet(supernet: OfaMobileNetV3Supernet, architecture: Architecture)
     subnet = Subnet([block for _, block in pairs])
     weights: dict[str, Tensor] = {}
     for index, (module, block) in enumerate(pairs):
-        tensors = module.weights_of(block) if isinstance(module, ElasticMBConv) else module.state_dict()
-        weights.update({f"{index}.{name}": tensor for name, tensor in tensors.items()})
+        weights.update({f"{index}.{name}": tensor for name, tensor in _weights_of(module, block).items()})
     subnet.load_weights(weights)
     return subnet.to(next(supernet.parameters()).device).train(supernet.training)
+
+
+@torch.no_grad()
+def extract_layer(module: nn.Module, block: Block) -> nn.Module:
+    """One layer of `extract_subnet`, ready for calibration: `module` is the supernet's, `block` what an architecture makes of it."""
+    with torch.device("meta"):  # without random weights, which would be overwritten
+        layer = make_layer(block)
+    layer.load_state_dict({name: tensor.clone() for name, tensor in _weights_of(module, block).items()}, assign=True)
+    return layer.eval().to(memory_format=torch.channels_last)
+
+
+def _weights_of(module: nn.Module, block: Block) -> dict[str, Tensor]:
+    return module.weights_of(block) if isinstance(module, ElasticMBConv) else module.state_dict()
 
 
 @torch.no_grad()

@@ -16,7 +16,7 @@ from nat_deploy.data import DataSplits, training_batch
 from nat_deploy.spaces import Genes
 from nat_deploy.supernets import OfaMobileNetV3Supernet
 from nat_deploy.training.optimiser import OptimiserName, cosine_with_warmup, make_optimiser, set_learning_rate
-from nat_deploy.training.step import StepSettings, train_step
+from nat_deploy.training.step import StepSettings, make_scaler, train_step
 
 OnStep = Callable[[int, int], None]
 
@@ -76,19 +76,21 @@ def adapt_supernet(
     optimiser = make_optimiser(
         settings.optimiser, supernet, learning_rate=settings.learning_rate, weight_decay=settings.weight_decay
     )
+    scaler = make_scaler(settings.step, device)
     largest = supernet.space.largest()
     supernet.train()
     for step in range(num_steps):
         if step % steps_per_epoch == 0:
             parts = torch.split(torch.randperm(len(data.train), generator=generator), settings.batch_size)
         sampled = [supernet.space.decode(genes) for genes in distribution.sample(rng, settings.num_sampled)]
-        images, labels = training_batch(
+        batch = training_batch(
             data.train.subset(parts[step % steps_per_epoch].to(data.train.images.device)),
             resolution=sampled[0].resolution,
             generator=generator,
             augmentation=data.augmentation,
+            num_classes=data.num_classes,
             device=device,
         )
         set_learning_rate(optimiser, settings.learning_rate * cosine_with_warmup(step, num_steps, math.ceil(num_steps / 10)))
-        train_step(supernet, images, labels, [largest, *sampled], optimiser, settings.step)
+        train_step(supernet, [batch], [largest, *sampled], optimiser, settings.step, scaler=scaler)
         on_step(step + 1, num_steps)

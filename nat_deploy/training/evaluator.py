@@ -58,11 +58,12 @@ class SupernetEvaluator:
 
     def evaluate(self, architectures: Sequence[Architecture]) -> NDArray[np.float64]:
         """Top-1 error in percent on validation images, shape `(n,)`, each with batch-norm statistics of its own."""
-        return np.array([self._accuracy(arch, self._counted_images).error_percent for arch in architectures], dtype=np.float64)
+        accuracies = self._accuracies(architectures, self._counted_images)
+        return np.array([accuracy.error_percent for accuracy in accuracies], dtype=np.float64)
 
     def test_accuracy(self, architecture: Architecture) -> Accuracy | None:
         """Accuracy on the test images, which no choice may look at; None without a test part."""
-        return None if self.data.test is None else self._accuracy(architecture, self.data.test)
+        return None if self.data.test is None else self._accuracies([architecture], self.data.test)[0]
 
     def adapt(self, distribution: GeneSampler, rng: np.random.Generator) -> None:
         """Train the weights on architectures from `distribution`."""
@@ -94,10 +95,10 @@ class SupernetEvaluator:
         load_into(self.supernet, weights, path)
         self._version = version
 
-    def _accuracy(self, architecture: Architecture, images: ImageSet) -> Accuracy:
+    def _accuracies(self, architectures: Sequence[Architecture], images: ImageSet) -> list[Accuracy]:
         return evaluate(
             self.supernet,
-            architecture,
+            architectures,
             training_images=self.data.train,
             images=images,
             calibration=self.settings.calibration,

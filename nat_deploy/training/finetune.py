@@ -3,8 +3,7 @@
 Two stages: the first learns from the training images, and the validation images say after how many epochs it was best. The second begins anew and
 learns from both for as many epochs. Test images are not even an argument.
 
-Sources: the stages, the post-processing of NATv2 (whose code, though, selects on test images); distillation, Once-for-all, section 3.3; the mean over
-the steps, Polyak & Juditsky (1992), with the warm-up of TensorFlow's ExponentialMovingAverage.
+Sources: the stages, the post-processing of NATv2 (whose code, though, selects on test images); distillation, Once-for-all, section 3.3.
 """
 
 import copy
@@ -21,6 +20,7 @@ from torch import Tensor
 from nat_deploy.data import Augmentation, ImageSet, batches, training_batch
 from nat_deploy.supernets import Subnet, load_weights, save_weights
 from nat_deploy.supernets.subnet import tensors_under
+from nat_deploy.training.averaging import update_average, warmed_up
 from nat_deploy.training.evaluate import Accuracy, Score, measure_score
 from nat_deploy.training.losses import distilled_cross_entropy
 from nat_deploy.training.optimiser import (
@@ -243,12 +243,13 @@ class _Training:
                 resolution=self._lesson.resolution,
                 generator=generator,
                 augmentation=self._lesson.augmentation,
+                num_classes=self._lesson.start.blocks[-1].out_channels,
                 device=next(self._network.parameters()).device,
             )
             step = self.epoch * steps_per_epoch + index
             set_learning_rate(self._optimiser, settings.learning_rate * cosine_with_warmup(step, num_steps, warmup_steps))
             losses.append(self._step(images, labels))
-            update_average(self.average, self._network, min(settings.average_decay, (1 + step) / (10 + step)))
+            update_average(self.average, self._network, warmed_up(settings.average_decay, step))
         self.epoch += 1
         return float(np.mean(losses))
 
@@ -290,13 +291,6 @@ class _Training:
         restore_optimiser(self._optimiser, self._network, tensors_under(tensors, "optimiser/"))
         self.epoch = int(tensors["epoch"])
         return tensors
-
-
-@torch.no_grad()
-def update_average(average: Subnet, network: Subnet, decay: float) -> None:
-    """Move every tensor of `average`, batch-norm statistics too, towards that of `network`: `decay` of the old one stays."""
-    for mine, other in zip(average.state_dict().values(), network.state_dict().values(), strict=True):
-        mine.lerp_(other, 1 - decay)
 
 
 def _score(network: Subnet, lesson: Lesson, images: ImageSet) -> Score:

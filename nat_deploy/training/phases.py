@@ -19,7 +19,8 @@ Rule = Literal["largest", "random", "sandwich"]
 class Phase:
     """A stretch of training with one learning-rate schedule.
 
-    rule           which subnets a step trains: the largest alone, random ones, or largest, smallest and random ones
+    rule           which subnets a step trains: the largest alone; random ones, taught by a copy of the largest as it was before the first such phase; or
+                   largest, smallest and random ones, taught by the largest
     num_random     how many random ones
     kernels, expands, depths
                    what random and smallest subnets may choose
