@@ -19,7 +19,7 @@ from nat_deploy.spaces import OfaMobileNetV3Space
 from nat_deploy.supernets import OfaMobileNetV3Supernet, load_supernet, save_supernet
 from nat_deploy.training.phases import Phase, progressive_shrinking, sandwich_schedule
 from nat_deploy.training.pretrain import TrainingSettings, train_supernet
-from nat_deploy.training.processes import ALONE, Processes, run_in_processes
+from nat_deploy.training.process_group import ALONE, Processes, run_in_processes
 from nat_deploy.training.step import StepSettings
 
 

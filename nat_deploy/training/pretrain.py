@@ -27,7 +27,7 @@ from nat_deploy.training.optimiser import (
     set_learning_rate,
 )
 from nat_deploy.training.phases import Phase
-from nat_deploy.training.processes import ALONE, Processes
+from nat_deploy.training.process_group import ALONE, Processes
 from nat_deploy.training.step import StepSettings, make_scaler, train_step
 
 CHECKPOINT = "checkpoint.safetensors"

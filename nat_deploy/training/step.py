@@ -11,7 +11,7 @@ from nat_deploy.data import Batch
 from nat_deploy.spaces import Architecture
 from nat_deploy.supernets import OfaMobileNetV3Supernet
 from nat_deploy.training.losses import distilled_cross_entropy
-from nat_deploy.training.processes import ALONE, Processes
+from nat_deploy.training.process_group import ALONE, Processes
 
 Autocast = Literal["off", "bfloat16", "float16"]
 

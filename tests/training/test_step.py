@@ -13,7 +13,7 @@ from nat_deploy.spaces import Architecture, OfaMobileNetV3Space
 from nat_deploy.supernets import OfaMobileNetV3Supernet, extract_subnet
 from nat_deploy.training.averaging import update_average, warmed_up
 from nat_deploy.training.optimiser import make_optimiser
-from nat_deploy.training.processes import Processes
+from nat_deploy.training.process_group import Processes
 from nat_deploy.training.step import StepSettings, make_scaler, train_step
 from tests.supernets.networks import make_lively_supernet
 

@@ -11,7 +11,7 @@ from nat_deploy.spaces import OfaMobileNetV3Space
 from nat_deploy.supernets import OfaMobileNetV3Supernet, load_weights
 from nat_deploy.training.phases import progressive_shrinking
 from nat_deploy.training.pretrain import TrainingSettings, train_supernet
-from nat_deploy.training.processes import ALONE, Processes, run_in_processes
+from nat_deploy.training.process_group import ALONE, Processes, run_in_processes
 
 
 def noise(count: int, seed: int) -> ImageSet:
