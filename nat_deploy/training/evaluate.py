@@ -1,15 +1,17 @@
 """Accuracy of subnets with batch-norm statistics of their own."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from nat_deploy.data import ImageSet, batches, calibration_batches
+from nat_deploy.data import ImageSet, batches, calibration_images
 from nat_deploy.spaces import Architecture
 from nat_deploy.supernets import OfaMobileNetV3Supernet, Subnet, calibrate_batch_norm, extract_subnet
+
+_COUNTED_BATCH = 256
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,6 +65,29 @@ def measure_accuracy(network: nn.Module, labelled: Iterable[tuple[Tensor, Tensor
     return measure_score(network, labelled).accuracy
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScoringImages:
+    """All images that the accuracy of a subnet depends on, a small part of its data set.
+
+    calibration         batch-norm statistics come from them, in this order ...
+    calibration_batch   ... and in batches of so many
+    counted             accuracy is counted on them
+    """
+
+    calibration: ImageSet
+    calibration_batch: int
+    counted: ImageSet
+
+    @staticmethod
+    def of(training_images: ImageSet, counted: ImageSet, settings: CalibrationSettings | None = None) -> "ScoringImages":
+        settings = settings or CalibrationSettings()
+        return ScoringImages(
+            calibration=calibration_images(training_images, count=settings.num_images),
+            calibration_batch=settings.batch_size,
+            counted=counted,
+        )
+
+
 def calibrated_subnet(
     supernet: OfaMobileNetV3Supernet,
     architecture: Architecture,
@@ -70,18 +95,17 @@ def calibrated_subnet(
     settings: CalibrationSettings | None = None,
 ) -> Subnet:
     """The subnet of an architecture with batch-norm statistics measured at its own resolution, ready for inference."""
-    subnet = extract_subnet(supernet, architecture).eval().to(memory_format=torch.channels_last)
+    settings = settings or CalibrationSettings()
+    images = calibration_images(training_images, count=settings.num_images)
+    return _calibrated(supernet, architecture, images, settings.batch_size)
+
+
+def score(supernet: OfaMobileNetV3Supernet, architecture: Architecture, images: ScoringImages) -> Accuracy:
+    """Accuracy of one architecture with the supernet's weights as they are now; on a CPU the same with any number of threads."""
+    subnet = _calibrated(supernet, architecture, images.calibration, images.calibration_batch)
     device = next(supernet.parameters()).device
-    return calibrate_batch_norm(
-        subnet, _images(training_images, architecture.resolution, settings or CalibrationSettings(), device)
-    )
-
-
-def _images(image_set: ImageSet, resolution: int, settings: CalibrationSettings, device: torch.device) -> Iterator[Tensor]:
-    labelled = calibration_batches(
-        image_set, count=settings.num_images, batch_size=settings.batch_size, resolution=resolution, device=device
-    )
-    return (images for images, _ in labelled)
+    counted = batches(images.counted, batch_size=_COUNTED_BATCH, resolution=architecture.resolution, device=device)
+    return measure_accuracy(subnet, counted)
 
 
 def evaluate(
@@ -90,10 +114,14 @@ def evaluate(
     *,
     training_images: ImageSet,
     images: ImageSet,
-    batch_size: int = 256,
     calibration: CalibrationSettings | None = None,
 ) -> Accuracy:
-    """Accuracy of one architecture with the supernet's weights as they are now; `training_images` calibrate, `images` are counted."""
-    subnet = calibrated_subnet(supernet, architecture, training_images, calibration)
+    """`score` on images that are not chosen yet: `training_images` calibrate, `images` are counted."""
+    return score(supernet, architecture, ScoringImages.of(training_images, images, calibration))
+
+
+def _calibrated(supernet: OfaMobileNetV3Supernet, architecture: Architecture, images: ImageSet, batch_size: int) -> Subnet:
+    subnet = extract_subnet(supernet, architecture).eval().to(memory_format=torch.channels_last)
     device = next(supernet.parameters()).device
-    return measure_accuracy(subnet, batches(images, batch_size=batch_size, resolution=architecture.resolution, device=device))
+    labelled = batches(images, batch_size=batch_size, resolution=architecture.resolution, device=device)
+    return calibrate_batch_norm(subnet, (pixels for pixels, _ in labelled))
