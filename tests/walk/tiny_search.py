@@ -22,13 +22,14 @@ from nat_deploy.walk.effort import EFFORTS
 
 DEVICES = '[devices.board]\ntransport = "table"\ntarget = "amd-epyc-2c.onnxruntime-1.32.0.fp32.t1.b1"\n'
 SEARCH = (
-    *("search", "--latency-budget", "4ms", "--device", "board", "--data", "digits", "--max-train", "128", "--effort", "quick"),
+    *("search", "--latency-budget", "4ms", "--device", "board", "--data", "digits", "--max-train", "64", "--effort", "quick"),
     *("--iterations", "1", "--first-epochs", "2", "--further-epochs", "2", "--resolutions", "32", "--finalists", "2"),
 )
 PARALLEL = ("--workers", str(min(2, num_cores())))
+POPULATION_SIZE = 10
 # Processes are forked from one that has imported all this, so that most of their time is search.
 CONTEXT = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload([__spec__.name if __spec__ else "tests.walk.tiny_search", "nat_deploy.walk.search"])
+CONTEXT.set_forkserver_preload(["nat_deploy.walk.search", "tests.walk.warm_up"])
 
 
 def run_command(home: Path, arguments: tuple[str, ...]) -> None:
@@ -37,7 +38,7 @@ def run_command(home: Path, arguments: tuple[str, ...]) -> None:
     for variable in ("HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_CACHE_HOME"):
         os.environ[variable] = str(home)
     EFFORTS["quick"] = replace(
-        EFFORTS["quick"], initial_size=6, archive_size=8, new_per_iteration=3, population_size=12, generations=3
+        EFFORTS["quick"], initial_size=6, archive_size=8, new_per_iteration=3, population_size=POPULATION_SIZE, generations=3
     )
     with Path("told.txt").open("w") as told:
         os.dup2(told.fileno(), 1)
