@@ -1,7 +1,6 @@
 """Workers on a Ray cluster; every machine of it has the same version of natdeploy."""
 
 import contextlib
-import importlib.util
 import logging
 import os
 from collections.abc import Sequence
@@ -17,10 +16,12 @@ from nat_deploy.training.workers import SubnetScorer, WorkerLostError
 
 def check_ray() -> None:
     """Raise MissingError unless Ray is installed."""
-    if importlib.util.find_spec("ray") is None:
+    try:
+        import ray  # noqa: F401
+    except ImportError as error:
         raise MissingError(
             "a cluster needs the Python package 'ray', but it is not installed; run: pip install 'natdeploy[cluster]'"
-        )
+        ) from error
 
 
 class RayWorkplace:
@@ -83,6 +84,12 @@ class RayWorker:
             raise WorkerLostError(str(error).strip().partition("\n")[0]) from error
         return found
 
+    @property
+    def pid(self) -> int:
+        """Of its process, on its machine."""
+        pid: int = self._ray.get(self._actor.pid.remote())
+        return pid
+
     def close(self) -> None:
         with contextlib.suppress(self._ray.exceptions.RayError, RuntimeError):
             self._ray.kill(self._actor)
@@ -97,6 +104,9 @@ class _Scorer:
             path.write_bytes(images)
             self._scorer = SubnetScorer(load_scoring_file(path))
         self._loaded: Any = None
+
+    def pid(self) -> int:
+        return os.getpid()
 
     def score(self, supernet: Sequence[Any], genes: tuple[int, ...]) -> Accuracy:
         import ray
