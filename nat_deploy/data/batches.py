@@ -86,9 +86,14 @@ def training_batch(
 def calibration_batches(
     image_set: ImageSet, *, count: int, batch_size: int, resolution: int, seed: int = 0, device: str | torch.device = "cpu"
 ) -> Iterator[Batch]:
-    """`count` images of the set (all, if there are fewer), the same for the same seed: for batch-norm statistics, int8 ranges."""
-    chosen = torch.randperm(len(image_set), generator=torch.Generator().manual_seed(seed))[:count]
-    return batches(image_set.subset(chosen), batch_size=batch_size, resolution=resolution, device=device)
+    """Batches of `calibration_images`: for batch-norm statistics, int8 ranges."""
+    chosen = calibration_images(image_set, count=count, seed=seed)
+    return batches(chosen, batch_size=batch_size, resolution=resolution, device=device)
+
+
+def calibration_images(image_set: ImageSet, *, count: int, seed: int = 0) -> ImageSet:
+    """`count` images of the set in random order (all, if there are fewer), the same for the same seed."""
+    return image_set.subset(torch.randperm(len(image_set), generator=torch.Generator().manual_seed(seed))[:count])
 
 
 def normalise(pixels: Tensor, normalisation: Normalisation) -> Tensor:

@@ -1,17 +1,18 @@
 """Accuracy of subnets with batch-norm statistics of their own."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from nat_deploy.data import ImageSet, batches, calibration_batches
+from nat_deploy.data import ImageSet, batches, calibration_images
 from nat_deploy.spaces import Architecture
 from nat_deploy.supernets import OfaMobileNetV3Supernet, Subnet, calibrate_batch_norm, extract_subnet
 from nat_deploy.training.layer_tree import LayerTree
 
+_COUNTED_BATCH = 256
 _MOST_TOGETHER = 16  # subnets of width 1.0 hold 12 to 30 MB of weights each
 
 
@@ -65,6 +66,29 @@ def measure_accuracy(network: nn.Module, labelled: Iterable[tuple[Tensor, Tensor
     return measure_score(network, labelled).accuracy
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScoringImages:
+    """All images that the accuracy of a subnet depends on, a small part of its data set.
+
+    calibration         batch-norm statistics come from them, in this order ...
+    calibration_batch   ... and in batches of so many
+    counted             accuracy is counted on them
+    """
+
+    calibration: ImageSet
+    calibration_batch: int
+    counted: ImageSet
+
+    @staticmethod
+    def of(training_images: ImageSet, counted: ImageSet, settings: CalibrationSettings | None = None) -> "ScoringImages":
+        settings = settings or CalibrationSettings()
+        return ScoringImages(
+            calibration=calibration_images(training_images, count=settings.num_images),
+            calibration_batch=settings.batch_size,
+            counted=counted,
+        )
+
+
 def calibrated_subnet(
     supernet: OfaMobileNetV3Supernet,
     architecture: Architecture,
@@ -72,18 +96,13 @@ def calibrated_subnet(
     settings: CalibrationSettings | None = None,
 ) -> Subnet:
     """The subnet of an architecture with batch-norm statistics measured at its own resolution, ready for inference."""
+    settings = settings or CalibrationSettings()
+    chosen = calibration_images(training_images, count=settings.num_images)
     subnet = extract_subnet(supernet, architecture).eval().to(memory_format=torch.channels_last)
-    device = next(supernet.parameters()).device
-    return calibrate_batch_norm(
-        subnet, _images(training_images, architecture.resolution, settings or CalibrationSettings(), device)
+    labelled = batches(
+        chosen, batch_size=settings.batch_size, resolution=architecture.resolution, device=next(supernet.parameters()).device
     )
-
-
-def _images(image_set: ImageSet, resolution: int, settings: CalibrationSettings, device: torch.device) -> Iterator[Tensor]:
-    labelled = calibration_batches(
-        image_set, count=settings.num_images, batch_size=settings.batch_size, resolution=resolution, device=device
-    )
-    return (images for images, _ in labelled)
+    return calibrate_batch_norm(subnet, (pixels for pixels, _ in labelled))
 
 
 def evaluate(
@@ -92,16 +111,17 @@ def evaluate(
     *,
     training_images: ImageSet,
     images: ImageSet,
-    batch_size: int = 256,
     calibration: CalibrationSettings | None = None,
 ) -> list[Accuracy]:
+    """`score` on images that are not chosen yet: `training_images` calibrate, `images` are counted."""
+    return score(supernet, architectures, ScoringImages.of(training_images, images, calibration))
+
+
+def score(supernet: OfaMobileNetV3Supernet, architectures: Sequence[Architecture], images: ScoringImages) -> list[Accuracy]:
     """Accuracies with the supernet's weights as they are now, in the order of `architectures`; each is what the architecture gets alone.
 
-    Architectures that begin alike share that work, so one call with many is quicker than many calls.
-
-    Args:
-        training_images: Calibrate batch norms.
-        images: Are counted.
+    Architectures that begin alike share that work, so one call with many is quicker than many calls. On a CPU the answers are the same with
+    any number of threads.
 
     Raises:
         ValueError: There is no image to calibrate with, or none to count.
@@ -109,11 +129,12 @@ def evaluate(
     found: dict[int, Accuracy] = {}
     device = next(supernet.parameters()).device
     for resolution in sorted({architecture.resolution for architecture in architectures}):
-        measured = list(_images(training_images, resolution, calibration or CalibrationSettings(), device))
+        labelled = batches(images.calibration, batch_size=images.calibration_batch, resolution=resolution, device=device)
+        measured = [pixels for pixels, _ in labelled]
         for together in _alike(supernet, architectures, resolution):
             tree = LayerTree(supernet, [architectures[index] for index in together], measured)
             right, seen = [0] * len(together), 0
-            for pixels, labels in batches(images, batch_size=batch_size, resolution=resolution, device=device):
+            for pixels, labels in batches(images.counted, batch_size=_COUNTED_BATCH, resolution=resolution, device=device):
                 seen += len(labels)
                 for position, logits in tree.logits(pixels):
                     right[position] += int((logits.argmax(1) == labels).sum())
