@@ -32,7 +32,7 @@ from profilers.package import package_environment
 from profilers.power_mode import hold_power_mode
 from profilers.results import Failure, ResultsWriter, read_results
 from profilers.runtimes import open_runtime
-from profilers.runtimes.base import LoadsSlowly, facts_for, file_sha256, timing_mode_of
+from profilers.runtimes.base import LoadsSlowly, OnAnotherDevice, facts_for, file_sha256, lock_name_for, timing_mode_of
 from profilers.strict_json import dumps, loads
 from profilers.target import Target
 
@@ -81,8 +81,9 @@ def measure_job(
     def tell_of_waiting(message: str) -> None:
         emit({"event": "waiting", "message": message})
 
-    lock = device_lock(device, wait_s=wait_s, on_wait=tell_of_waiting)
-    with lock, hold_power_mode(job.power_mode, allow_change=allow_power_mode) as power_mode:
+    elsewhere = isinstance(runtime, OnAnotherDevice)
+    lock = device_lock(lock_name_for(runtime, device), wait_s=wait_s, on_wait=tell_of_waiting)
+    with lock, hold_power_mode(job.power_mode, allow_change=allow_power_mode, elsewhere=elsewhere) as power_mode:
         target = job.target_on(device, runtime.version(), power_mode, timing_mode_of(runtime))
         results = read_results(results_path)
         with ResultsWriter(results_path, results) as writer:

@@ -84,7 +84,7 @@ def test_errors_keep_their_class(tmp_path: Path, job: profilers.Job) -> None:
     [
         ({"transport": "ssh"}, "needs 'host'"),
         ({"transport": "ssh", "host": "jetson", "colour": "red"}, "'colour' came"),
-        ({"transport": "adb"}, "must be 'local' or 'ssh'"),
+        ({"transport": "adb", "host": "x"}, "takes serial, tool, but 'host' came"),
         ({"transport": "pigeon"}, "pigeon"),
         ({}, "None"),
         ({"transport": "local", "host": "x"}, "host"),
