@@ -36,7 +36,7 @@ class FinetuneListener:
 class FinetuneAnswer:
     """What a fine-tuning wrote.
 
-    subnet_file              the `subnet.json`, weights beside it: the fine-tuned ones, or the old ones where these are not worse
+    subnet_file              the `subnet.json`, weights beside it: the fine-tuned ones, or the old ones where these are not better
     teacher                  whose largest subnet taught, for people; None where the labels alone did
     test_before, test_after  accuracy on the test part, which no choice looked at; None where the data has none
     """
