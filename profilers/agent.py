@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from profilers.device_lock import device_lock
-from profilers.errors import ModelFileError, ProfilerError, RuntimeFailedError, WorkerDiedError, error_named
+from profilers.errors import ModelFileError, ProfilerError, WorkerDiedError, error_named, nothing_measured
 from profilers.job import Job, ModelFile
 from profilers.measurement import Measurement
 from profilers.package import package_environment
@@ -93,8 +93,7 @@ def measure_job(
             run.measure_all(results.measurements)
     emit({"event": "done", "num_measured": len(run.measured), "num_failed": len(run.failed)})
     if not run.measured:
-        message = next(iter(run.failed.values()))
-        raise RuntimeFailedError(f"at least one model must be measured, but all {len(run.failed)} failed: {message}")
+        raise nothing_measured(run.failed)
 
 
 @dataclass

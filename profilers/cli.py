@@ -49,7 +49,7 @@ def _fail(error: ProfilerError, options: argparse.Namespace) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python3 -m profilers", description="Measure ONNX files on this device.")
+    parser = argparse.ArgumentParser(prog="python3 -m profilers", description="Measure model files on this device.")
     commands = parser.add_subparsers(metavar="COMMAND")
     commands.required = True
 

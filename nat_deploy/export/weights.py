@@ -1,7 +1,8 @@
-"""Where the weights of an export come from."""
+"""A subnet's weights in a file: where they come from, and what is written beside them."""
 
 import hashlib
-from dataclasses import dataclass
+import json
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TypeVar
 
@@ -13,7 +14,7 @@ from nat_deploy.data import DataSplits, Normalisation, calibration_batches
 from nat_deploy.errors import ArchitectureError, FileFormatError, InputError, MissingError
 from nat_deploy.onnx_graphs import Weights
 from nat_deploy.spaces.subnet_file import SubnetFile
-from nat_deploy.supernets import Subnet, calibrate_batch_norm, extract_subnet, load_subnet_weights, load_supernet
+from nat_deploy.supernets import Subnet, calibrate_batch_norm, extract_subnet, load_subnet_weights, load_supernet, save_weights
 
 _CALIBRATION_BATCH = 64
 
@@ -63,6 +64,16 @@ def find_weights(subnet_file: SubnetFile, supernet: Path | None) -> WeightedSubn
         class_names=class_names,
         normalisation=_read(metadata, "normalisation", Normalisation, subnet_file.weights),
     )
+
+
+def save_trained(path: Path, subnet: Subnet, data: DataSplits) -> None:
+    """Write weights atomically, with what `find_weights` reads of the data they were trained on."""
+    metadata = {
+        "class_names": json.dumps(data.class_names),
+        "normalisation": json.dumps(asdict(data.normalisation)),
+        "trained_on": data.name,
+    }
+    save_weights(path, subnet.state_dict(), metadata)
 
 
 def calibrated(subnet: Subnet, data: DataSplits, *, resolution: int, num_images: int, seed: int) -> Subnet:

@@ -185,6 +185,15 @@ class RunFolder:
                 f"checkpoint '{path}' must hold version {version}, but it holds {evaluator.version}; start a new run"
             )
 
+    def load_newest_checkpoint(self, evaluator: Evaluator) -> None:
+        """Give the evaluator the weights that the run has come to.
+
+        Raises:
+            FileFormatError: There are none.
+        """
+        versions = (int(path.name) for path in (self.path / "checkpoints").glob("*") if path.name.isdecimal())
+        self.load_checkpoint(evaluator, max(versions, default=1))
+
     def _drop_old_checkpoints(self) -> None:
         """Only the newest is ever needed; a kill may have left others, and half of one."""
         folder = self.path / "checkpoints"

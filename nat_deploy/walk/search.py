@@ -12,6 +12,7 @@ import numpy as np
 
 from nat_deploy.data import load_data
 from nat_deploy.errors import InputError
+from nat_deploy.export.weights import save_trained
 from nat_deploy.files import lock_folder, remove_temporaries, write_atomically
 from nat_deploy.profiling import Device, ProfileProgress, find_device
 from nat_deploy.report import space_provenance
@@ -32,7 +33,7 @@ from nat_deploy.search import (
 )
 from nat_deploy.spaces import Architecture, SearchSpace
 from nat_deploy.spaces.subnet_file import ObjectiveValue, SubnetFile, save_subnet
-from nat_deploy.supernets import load_supernet, save_weights
+from nat_deploy.supernets import load_supernet
 from nat_deploy.training.adapt import AdaptationSettings, prepare_supernet
 from nat_deploy.training.evaluate import Accuracy
 from nat_deploy.training.evaluator import EvaluatorSettings, SupernetEvaluator
@@ -157,8 +158,8 @@ def _search_network(request: SearchRequest, run: Path, listener: SearchListener,
     working = held.enter_context(working_evaluator(evaluator, request, run / "workers"))
     result = run_search(space, working, sources, measurers, folder, listener.on_search)
     for place, finalist in enumerate(result.finalists, start=1):
-        _write_subnet(run / "finalists" / str(place), space, finalist, evaluator, class_names=data.class_names)
-    subnet_file = _write_subnet(run, space, result.chosen, evaluator, class_names=data.class_names)
+        _write_subnet(run / "finalists" / str(place), space, finalist, evaluator)
+    subnet_file = _write_subnet(run, space, result.chosen, evaluator)
     architecture = _decode(space, result.chosen)
     test = evaluator.test_accuracy(architecture)
     _write_summary(run, result, test)
@@ -217,19 +218,12 @@ def _decode(space: SearchSpace, finalist: FinalistRecord) -> Architecture:
     return space.decode(np.array(finalist.genes, dtype=np.int64))
 
 
-def _write_subnet(
-    folder: Path, space: SearchSpace, finalist: FinalistRecord, evaluator: SupernetEvaluator, *, class_names: tuple[str, ...]
-) -> Path:
+def _write_subnet(folder: Path, space: SearchSpace, finalist: FinalistRecord, evaluator: SupernetEvaluator) -> Path:
     """`subnet.json` and `subnet.safetensors`: weights with calibrated batch norms, ready to export."""
     folder.mkdir(parents=True, exist_ok=True)
     architecture = _decode(space, finalist)
     weights = folder / "subnet.safetensors"
-    metadata = {
-        "class_names": json.dumps(class_names),
-        "normalisation": json.dumps(asdict(evaluator.data.normalisation)),
-        "trained_on": evaluator.data.name,
-    }
-    save_weights(weights, evaluator.subnet(architecture).state_dict(), metadata)
+    save_trained(weights, evaluator.subnet(architecture), evaluator.data)
     counts = space.count(np.array([finalist.genes], dtype=np.int64))
     objectives = [
         ObjectiveValue(name="error_percent", value=finalist.error_percent, source="measured"),
