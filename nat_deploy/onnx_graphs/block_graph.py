@@ -28,10 +28,11 @@ class GraphBuilder:
         self.initializers: list[onnx.TensorProto] = []
         self._weights = weights
         self._fold_batch_norm = fold_batch_norm
+        self._eps = BATCH_NORM_EPS  # of the block that is being added
 
     def add_block(self, index: int, block: Block, features: str) -> str:
         """Append the nodes of the block at `index` that reads the tensor `features`; returns the name of its output."""
-        prefix = f"{index}."
+        prefix, self._eps = f"{index}.", block.batch_norm_eps
         match block.kind:
             case "conv":
                 convolved = self._convolution(prefix + "conv", prefix + "bn", features, stride=block.stride)
@@ -69,13 +70,13 @@ class GraphBuilder:
         weight = self._weights[f"{name}.weight"]
         parts = [self._weights[f"{batch_norm}.{part}"] for part in ("weight", "bias", "running_mean", "running_var")]
         if self._fold_batch_norm:
-            weight, bias = fold_batch_norm(weight, *parts)
+            weight, bias = fold_batch_norm(weight, *parts, eps=self._eps)
             inputs = [features, self._stored(f"{name}.weight", weight), self._stored(f"{name}.bias", bias)]
             return self._conv_node(inputs, name, weight.shape[-1], stride, groups)
         convolved = self._conv_node([features, self._stored(f"{name}.weight", weight)], name, weight.shape[-1], stride, groups)
         names = ("weight", "bias", "running_mean", "running_var")
         stored = [self._stored(f"{batch_norm}.{part}", values) for part, values in zip(names, parts, strict=True)]
-        return self._node("BatchNormalization", [convolved, *stored], batch_norm, epsilon=BATCH_NORM_EPS)
+        return self._node("BatchNormalization", [convolved, *stored], batch_norm, epsilon=self._eps)
 
     def _biased_convolution(self, name: str, features: str) -> str:
         stored = [self._stored(f"{name}.{part}", self._weights[f"{name}.{part}"]) for part in ("weight", "bias")]
@@ -111,8 +112,8 @@ class GraphBuilder:
         return name
 
 
-def fold_batch_norm(weight: Array, gain: Array, bias: Array, mean: Array, variance: Array) -> tuple[Array, Array]:
+def fold_batch_norm(weight: Array, gain: Array, bias: Array, mean: Array, variance: Array, *, eps: float) -> tuple[Array, Array]:
     """Weight and bias of the one convolution that computes a convolution and its batch norm; computed in double precision."""
-    scale = gain.astype(np.float64) / np.sqrt(variance.astype(np.float64) + BATCH_NORM_EPS)
+    scale = gain.astype(np.float64) / np.sqrt(variance.astype(np.float64) + eps)
     folded = weight * scale[:, None, None, None]
     return folded.astype(np.float32), (bias - mean * scale).astype(np.float32)

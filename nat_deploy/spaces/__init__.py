@@ -3,15 +3,13 @@
 from nat_deploy.errors import ArchitectureError
 from nat_deploy.spaces.architecture import Architecture
 from nat_deploy.spaces.block import Block, count_macs, count_params, count_peak_activation_bytes
-from nat_deploy.spaces.ofa_mbv3 import (
-    PHOTOGRAPH_RESOLUTIONS,
-    SMALL_IMAGE_RESOLUTIONS,
-    WIDTHS,
-    OfaMobileNetV3Space,
-)
+from nat_deploy.spaces.mbconv_space import MBConvSpace
+from nat_deploy.spaces.ofa_mbv3 import WIDTHS, OfaMobileNetV3Space
+from nat_deploy.spaces.ofa_proxyless import OfaProxylessSpace
+from nat_deploy.spaces.resolutions import PHOTOGRAPH_RESOLUTIONS, SMALL_IMAGE_RESOLUTIONS
 from nat_deploy.spaces.space import Counts, Genes, Sampling, SearchSpace
 
-SPACE_NAMES = tuple(f"ofa-mbv3-w{width}" for width in WIDTHS)
+SPACE_NAMES = (*(f"ofa-mbv3-w{width}" for width in WIDTHS), "ofa-proxyless-w1.3")
 
 
 def make_space(name: str, *, resolutions: tuple[int, ...] | None = None, num_classes: int = 1000) -> SearchSpace:
@@ -28,6 +26,8 @@ def make_space(name: str, *, resolutions: tuple[int, ...] | None = None, num_cla
     match name.rpartition("-w"):
         case ("ofa-mbv3", _, width) if name in SPACE_NAMES:
             return OfaMobileNetV3Space(float(width), resolutions or PHOTOGRAPH_RESOLUTIONS, num_classes)
+        case ("ofa-proxyless", _, width) if name in SPACE_NAMES:
+            return OfaProxylessSpace(float(width), resolutions or PHOTOGRAPH_RESOLUTIONS, num_classes)
         case _:
             raise ArchitectureError(f"space must be one of {', '.join(SPACE_NAMES)}, but it is '{name}'; choose one of these")
 
@@ -41,7 +41,9 @@ __all__ = [
     "Block",
     "Counts",
     "Genes",
+    "MBConvSpace",
     "OfaMobileNetV3Space",
+    "OfaProxylessSpace",
     "Sampling",
     "SearchSpace",
     "count_macs",

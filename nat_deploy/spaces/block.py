@@ -7,7 +7,7 @@ Conventions: one multiply-add is one MAC; only convolutions and linear layers co
 counted as float32 of one image.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 Activation = Literal["none", "relu", "relu6", "hswish"]
@@ -38,6 +38,7 @@ class Block:
     mid_channels    channels of the depthwise convolution of an mbconv; equal to `in_channels` without an expansion
     se_channels     width of the squeeze-excite bottleneck, 0 without one
     expanded        whether an mbconv has its 1x1 expansion
+    batch_norm_eps  what is added to each variance; blocks that differ in it alone take the same time and compare equal
     """
 
     kind: BlockKind
@@ -52,6 +53,7 @@ class Block:
     shortcut: bool = False
     bias: bool = False
     activation: Activation = "none"
+    batch_norm_eps: float = field(default=BATCH_NORM_EPS, compare=False)
 
     def __post_init__(self) -> None:
         for name in ("in_channels", "out_channels", "in_size", "kernel_size", "stride"):

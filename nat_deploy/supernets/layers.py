@@ -20,8 +20,9 @@ class BatchNorm(nn.Module):
     running_mean: Tensor
     running_var: Tensor
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, channels: int, eps: float = BATCH_NORM_EPS) -> None:
         super().__init__()
+        self.eps = eps
         self.weight = nn.Parameter(torch.ones(channels))
         self.bias = nn.Parameter(torch.zeros(channels))
         self.register_buffer("running_mean", torch.zeros(channels))
@@ -37,7 +38,7 @@ class BatchNorm(nn.Module):
             self.bias[:channels],
             self.training,
             BATCH_NORM_MOMENTUM,
-            BATCH_NORM_EPS,
+            self.eps,
         )
 
 
@@ -62,7 +63,7 @@ class Conv(nn.Module):
         self.conv = nn.Conv2d(
             block.in_channels, block.out_channels, block.kernel_size, block.stride, block.kernel_size // 2, bias=False
         )
-        self.bn = BatchNorm(block.out_channels)
+        self.bn = BatchNorm(block.out_channels, block.batch_norm_eps)
 
     def forward(self, x_NCHW: Tensor) -> Tensor:
         return activate(self.bn(self.conv(x_NCHW)), self.block.activation)
@@ -99,14 +100,14 @@ class MBConv(nn.Module):
         mid = block.mid_channels
         if block.expanded:
             self.expansion = nn.Conv2d(block.in_channels, mid, 1, bias=False)
-            self.expansion_bn = BatchNorm(mid)
+            self.expansion_bn = BatchNorm(mid, block.batch_norm_eps)
         self.depthwise = nn.Conv2d(mid, mid, block.kernel_size, block.stride, block.kernel_size // 2, groups=mid, bias=False)
-        self.depthwise_bn = BatchNorm(mid)
+        self.depthwise_bn = BatchNorm(mid, block.batch_norm_eps)
         if block.se_channels:
             self.se_reduce = nn.Conv2d(mid, block.se_channels, 1)
             self.se_expand = nn.Conv2d(block.se_channels, mid, 1)
         self.projection = nn.Conv2d(mid, block.out_channels, 1, bias=False)
-        self.projection_bn = BatchNorm(block.out_channels)
+        self.projection_bn = BatchNorm(block.out_channels, block.batch_norm_eps)
 
     def forward(self, x_NCHW: Tensor) -> Tensor:
         return self.run(x_NCHW, self.depthwise.weight, self.block.mid_channels, self.block.se_channels)

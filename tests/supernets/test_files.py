@@ -7,7 +7,7 @@ from safetensors.torch import save_file
 from nat_deploy.errors import FileFormatError, MissingError, NatDeployError
 from nat_deploy.spaces import OfaMobileNetV3Space
 from nat_deploy.supernets import (
-    OfaMobileNetV3Supernet,
+    MBConvSupernet,
     extract_subnet,
     load_subnet_weights,
     load_supernet,
@@ -19,11 +19,11 @@ from tests.supernets.networks import make_lively_supernet
 
 
 @pytest.fixture(scope="module")
-def supernet() -> OfaMobileNetV3Supernet:
+def supernet() -> MBConvSupernet:
     return make_lively_supernet().float()
 
 
-def published_names(supernet: OfaMobileNetV3Supernet, *, infix: str) -> dict[str, torch.Tensor]:
+def published_names(supernet: MBConvSupernet, *, infix: str) -> dict[str, torch.Tensor]:
     """The supernet as Once-for-all writes it, from the table of its names and shapes; `infix` tells the two generations apart."""
     state = supernet.state_dict()
     out: dict[str, torch.Tensor] = {}
@@ -67,7 +67,7 @@ def published_names(supernet: OfaMobileNetV3Supernet, *, infix: str) -> dict[str
 
 
 def test_the_published_layout_has_475_tensors() -> None:
-    supernet = OfaMobileNetV3Supernet(OfaMobileNetV3Space(1.0, (224,), 1000))
+    supernet = MBConvSupernet(OfaMobileNetV3Space(1.0, (224,), 1000))
     tensors = published_names(supernet, infix="conv")
     assert len(tensors) == 475
     assert sum(tensor.numel() for tensor in tensors.values()) == 7_720_768
@@ -76,9 +76,7 @@ def test_the_published_layout_has_475_tensors() -> None:
 
 @pytest.mark.parametrize("infix", ["conv", "mobile_inverted_conv"])
 @pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
-def test_checkpoints_of_both_generations_are_read(
-    supernet: OfaMobileNetV3Supernet, tmp_path: Path, infix: str, suffix: str
-) -> None:
+def test_checkpoints_of_both_generations_are_read(supernet: MBConvSupernet, tmp_path: Path, infix: str, suffix: str) -> None:
     path = tmp_path / f"ofa{suffix}"
     tensors = {name: tensor.contiguous() for name, tensor in published_names(supernet, infix=infix).items()}
     if suffix == ".pth":
@@ -93,7 +91,7 @@ def test_checkpoints_of_both_generations_are_read(
         assert torch.equal(loaded.eval()(images, supernet.space.largest()), expected)
 
 
-def test_every_key_that_does_not_fit_is_named(supernet: OfaMobileNetV3Supernet, tmp_path: Path) -> None:
+def test_every_key_that_does_not_fit_is_named(supernet: MBConvSupernet, tmp_path: Path) -> None:
     tensors = published_names(supernet, infix="conv")
     del tensors["first_conv.conv.weight"], tensors["blocks.3.conv.point_linear.conv.conv.weight"]
     tensors["blocks.7.conv.mystery.weight"] = torch.zeros(1)
@@ -124,7 +122,7 @@ def test_a_pickle_that_would_run_code_is_refused(tmp_path: Path) -> None:
     assert not (tmp_path / "harm").exists()
 
 
-def test_a_supernet_file_comes_back(supernet: OfaMobileNetV3Supernet, tmp_path: Path) -> None:
+def test_a_supernet_file_comes_back(supernet: MBConvSupernet, tmp_path: Path) -> None:
     path = tmp_path / "supernet.safetensors"
     names = tuple(f"class {index}" for index in range(7))
     save_supernet(path, supernet, class_names=names, trained_on="noise", half=True)
@@ -137,7 +135,7 @@ def test_a_supernet_file_comes_back(supernet: OfaMobileNetV3Supernet, tmp_path: 
     assert (got - expected).norm() < 0.02 * expected.norm(), "half precision keeps three digits"
 
 
-def test_broken_supernet_files_are_refused_in_a_sentence(supernet: OfaMobileNetV3Supernet, tmp_path: Path) -> None:
+def test_broken_supernet_files_are_refused_in_a_sentence(supernet: MBConvSupernet, tmp_path: Path) -> None:
     good, bad = tmp_path / "good.safetensors", tmp_path / "bad.safetensors"
     save_supernet(good, supernet, class_names=("a",) * 7, trained_on="noise")
     content = good.read_bytes()
@@ -159,7 +157,7 @@ def test_broken_supernet_files_are_refused_in_a_sentence(supernet: OfaMobileNetV
         load_supernet(tmp_path / "none.safetensors")
 
 
-def test_weights_of_another_architecture_are_refused(supernet: OfaMobileNetV3Supernet, tmp_path: Path) -> None:
+def test_weights_of_another_architecture_are_refused(supernet: MBConvSupernet, tmp_path: Path) -> None:
     space = supernet.space
     save_weights(tmp_path / "w.safetensors", extract_subnet(supernet, space.smallest()).state_dict())
     load_subnet_weights(space.blocks(space.smallest()), tmp_path / "w.safetensors")

@@ -4,12 +4,12 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from nat_deploy.spaces import WIDTHS, Architecture, OfaMobileNetV3Space
-from nat_deploy.supernets import OfaMobileNetV3Supernet, Subnet, extract_subnet, sort_channels
+from nat_deploy.supernets import MBConvSupernet, Subnet, extract_subnet
 from tests.supernets.networks import make_lively_supernet
 
 
 @pytest.fixture(scope="module")
-def supernet() -> OfaMobileNetV3Supernet:
+def supernet() -> MBConvSupernet:
     return make_lively_supernet()
 
 
@@ -23,7 +23,7 @@ def some_architectures(space: OfaMobileNetV3Space, count: int) -> list[Architect
     return [space.smallest(), space.largest(), *(space.decode(row) for row in genes)]
 
 
-def test_extracted_subnets_give_the_same_outputs(supernet: OfaMobileNetV3Supernet, images: torch.Tensor) -> None:
+def test_extracted_subnets_give_the_same_outputs(supernet: MBConvSupernet, images: torch.Tensor) -> None:
     for architecture in some_architectures(supernet.space, 10):
         with torch.no_grad():
             elastic, plain = supernet(images, architecture), extract_subnet(supernet, architecture).double()
@@ -37,14 +37,14 @@ def test_extracted_subnets_give_the_same_outputs(supernet: OfaMobileNetV3Superne
         torch.testing.assert_close(plain(images), elastic, rtol=1e-4, atol=1e-5)
 
 
-def test_different_architectures_give_different_outputs(supernet: OfaMobileNetV3Supernet, images: torch.Tensor) -> None:
+def test_different_architectures_give_different_outputs(supernet: MBConvSupernet, images: torch.Tensor) -> None:
     with torch.no_grad():
         outputs = [supernet(images, architecture) for architecture in some_architectures(supernet.space, 5)]
     for index, output in enumerate(outputs):
         assert all((output - other).norm() > 1e-2 * output.norm() for other in outputs[index + 1 :])
 
 
-def test_nothing_remembers_which_subnet_ran_last(supernet: OfaMobileNetV3Supernet, images: torch.Tensor) -> None:
+def test_nothing_remembers_which_subnet_ran_last(supernet: MBConvSupernet, images: torch.Tensor) -> None:
     first, second = some_architectures(supernet.space, 0)
     with torch.no_grad():
         before = supernet(images, first)
@@ -62,7 +62,7 @@ def test_a_kernel_is_the_transformed_centre_of_the_next_larger_one() -> None:
     torch.testing.assert_close(layer.depthwise_weight(3, 4)[2, 0], three)
 
 
-def test_gradients_reach_only_what_was_used(supernet: OfaMobileNetV3Supernet, images: torch.Tensor) -> None:
+def test_gradients_reach_only_what_was_used(supernet: MBConvSupernet, images: torch.Tensor) -> None:
     supernet.zero_grad(set_to_none=True)
     supernet(images, supernet.space.smallest()).sum().backward()
     used, unused = supernet.layers[0], supernet.layers[3]
@@ -84,7 +84,7 @@ def test_sorting_channels_changes_no_trained_width(expands: tuple[int, ...], ima
     with torch.no_grad():
         before = [supernet(images, architecture) for architecture in trained]
         weights = supernet.layers[4].projection.weight.clone()
-        sort_channels(supernet, expands)
+        supernet.sort_channels(expands)
         # Squeeze-excite units of a narrower width read other channels only if groups were left: they were not.
         for architecture, output in zip(trained, before, strict=True):
             torch.testing.assert_close(supernet(images, architecture), output, rtol=1e-9, atol=1e-9)
@@ -109,7 +109,7 @@ def test_macs_and_parameters_agree_with_torch(width: float) -> None:
         assert sum(parameter.numel() for parameter in network.parameters()) == counts.num_params[index]
 
 
-def test_a_new_head_keeps_the_body(supernet: OfaMobileNetV3Supernet) -> None:
+def test_a_new_head_keeps_the_body(supernet: MBConvSupernet) -> None:
     other = supernet.with_classes(3)
     assert other.space.num_classes == 3
     assert other.classifier.linear.weight.shape[0] == 3
