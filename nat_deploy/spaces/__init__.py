@@ -6,12 +6,13 @@ from nat_deploy.spaces.block import Block, count_macs, count_params, count_peak_
 from nat_deploy.spaces.block_places import BlockPlaces
 from nat_deploy.spaces.mbconv_space import MBConvSpace
 from nat_deploy.spaces.ofa_mbv3 import WIDTHS, OfaMobileNetV3Space
+from nat_deploy.spaces.ofa_mbv3_widths import OfaMobileNetV3WidthsSpace
 from nat_deploy.spaces.ofa_proxyless import OfaProxylessSpace
 from nat_deploy.spaces.ofa_resnet50 import OfaResNet50Space
 from nat_deploy.spaces.resolutions import PHOTOGRAPH_RESOLUTIONS, SMALL_IMAGE_RESOLUTIONS
 from nat_deploy.spaces.space import Counts, Genes, Place, Sampling, SearchSpace
 
-SPACE_NAMES = (*(f"ofa-mbv3-w{width}" for width in WIDTHS), "ofa-proxyless-w1.3", "ofa-resnet50")
+SPACE_NAMES = (*(f"ofa-mbv3-w{width}" for width in WIDTHS), "ofa-mbv3-w1.0+w1.2", "ofa-proxyless-w1.3", "ofa-resnet50")
 
 
 def make_space(name: str, *, resolutions: tuple[int, ...] | None = None, num_classes: int = 1000) -> SearchSpace:
@@ -28,6 +29,9 @@ def make_space(name: str, *, resolutions: tuple[int, ...] | None = None, num_cla
     if name == "ofa-resnet50":
         return OfaResNet50Space(resolutions or PHOTOGRAPH_RESOLUTIONS, num_classes)
     match name.rpartition("-w"):
+        case ("ofa-mbv3", _, widths) if "+" in widths and name in SPACE_NAMES:
+            found = tuple(float(width) for width in widths.split("+w"))
+            return OfaMobileNetV3WidthsSpace(found, resolutions or PHOTOGRAPH_RESOLUTIONS, num_classes)
         case ("ofa-mbv3", _, width) if name in SPACE_NAMES:
             return OfaMobileNetV3Space(float(width), resolutions or PHOTOGRAPH_RESOLUTIONS, num_classes)
         case ("ofa-proxyless", _, width) if name in SPACE_NAMES:
@@ -48,6 +52,7 @@ __all__ = [
     "Genes",
     "MBConvSpace",
     "OfaMobileNetV3Space",
+    "OfaMobileNetV3WidthsSpace",
     "OfaProxylessSpace",
     "OfaResNet50Space",
     "Place",

@@ -7,6 +7,7 @@ from nat_deploy.supernets.resnet_supernet import ResNetSupernet
 from nat_deploy.supernets.subnet import Subnet, load_subnet_weights, load_weights, predict_logits, save_weights
 from nat_deploy.supernets.supernet import Supernet, extract_subnet
 from nat_deploy.supernets.supernet_file import SupernetInfo, load_supernet, read_supernet_info, save_supernet
+from nat_deploy.supernets.widths_supernet import WidthsSupernet
 
 __all__ = [
     "MBConvSupernet",
@@ -14,6 +15,7 @@ __all__ = [
     "Subnet",
     "Supernet",
     "SupernetInfo",
+    "WidthsSupernet",
     "calibrate_batch_norm",
     "extract_subnet",
     "load_subnet_weights",

@@ -2,10 +2,11 @@
 
 import torch
 
-from nat_deploy.spaces import MBConvSpace, OfaResNet50Space, SearchSpace
+from nat_deploy.spaces import MBConvSpace, OfaMobileNetV3WidthsSpace, OfaResNet50Space, SearchSpace
 from nat_deploy.supernets.mbconv_supernet import MBConvSupernet
 from nat_deploy.supernets.resnet_supernet import ResNetSupernet
 from nat_deploy.supernets.supernet import Supernet
+from nat_deploy.supernets.widths_supernet import WidthsSupernet
 
 
 def make_supernet(space: SearchSpace, generator: torch.Generator | None = None) -> Supernet:
@@ -17,6 +18,8 @@ def make_supernet(space: SearchSpace, generator: torch.Generator | None = None) 
     match space:
         case MBConvSpace():
             return MBConvSupernet(space, generator)
+        case OfaMobileNetV3WidthsSpace():
+            return WidthsSupernet(space, generator)
         case OfaResNet50Space():
             return ResNetSupernet(space, generator)
         case _:

@@ -5,17 +5,19 @@ The older files call a block's body `mobile_inverted_conv`, the newer ones `conv
 """
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from nat_deploy.errors import FileFormatError, MissingError
-from nat_deploy.spaces import SearchSpace
+from nat_deploy.errors import FileFormatError, InputError, MissingError
+from nat_deploy.spaces import OfaMobileNetV3WidthsSpace, SearchSpace
 from nat_deploy.supernets.make_supernet import make_supernet
 from nat_deploy.supernets.subnet import load_weights
 from nat_deploy.supernets.supernet import Supernet
 from nat_deploy.supernets.supernet_file import load_into
+from nat_deploy.supernets.widths_supernet import WidthsSupernet
 
 _LAYERS = {
     "inverted_bottleneck.conv": "expansion",
@@ -44,6 +46,28 @@ _OUTSIDE_BLOCKS = {
     "classifier.linear": "classifier.linear",
 }
 _TRANSFORMS = {"depth_conv.conv.7to5_matrix": "transform_5", "depth_conv.conv.5to3_matrix": "transform_3"}
+
+
+def import_supernets(paths: Sequence[Path], space: SearchSpace) -> Supernet:
+    """The supernet of a space from its checkpoints: one, or of a space of several widths one for each width, in their order.
+
+    Raises:
+        InputError: There are more or fewer files than widths.
+        MissingError, FileFormatError: As `import_supernet`.
+    """
+    members = space.members if isinstance(space, OfaMobileNetV3WidthsSpace) else (space,)
+    if len(paths) != len(members):
+        raise InputError(
+            f"checkpoints must be {len(members)}, of {', '.join(member.name for member in members)} in this order, "
+            f"but {len(paths)} came; give one file for each"
+        )
+    supernets = [import_supernet(path, member) for path, member in zip(paths, members, strict=True)]
+    if not isinstance(space, OfaMobileNetV3WidthsSpace):
+        return supernets[0]
+    whole = WidthsSupernet(space)
+    for member, supernet in zip(whole.members, supernets, strict=True):
+        member.load_state_dict(supernet.state_dict())
+    return whole
 
 
 def import_supernet(path: Path, space: SearchSpace) -> Supernet:

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from nat_deploy.spaces import Genes, MBConvSpace, SearchSpace
+from nat_deploy.spaces import Genes, MBConvSpace, OfaMobileNetV3WidthsSpace, SearchSpace
 from nat_deploy.spaces.mbconv_space import EXPANDS, FIRST_LAYER_GENE, KERNELS
+from nat_deploy.spaces.ofa_mbv3_widths import WIDTH_GENE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,6 +34,10 @@ def accuracy_features(space: SearchSpace, genes: Genes) -> Features:
     match space:
         case MBConvSpace():
             return _grouped(_mbconv_groups(space, space.repair(genes), costs))
+        case OfaMobileNetV3WidthsSpace():
+            repaired = space.repair(genes)
+            width = 2.0 * repaired[:, [WIDTH_GENE]] / space.gene_upper[WIDTH_GENE] - 1.0
+            return _grouped([*_mbconv_groups(space.members[0], space.genes_inside(repaired), costs), width])
         case _:
             spread = np.maximum(space.gene_upper - space.gene_lower, 1)
             return _grouped([2.0 * (genes - space.gene_lower) / spread - 1.0, costs, costs**2])
