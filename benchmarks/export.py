@@ -65,7 +65,8 @@ def make_subnet(blocks: tuple, rng: np.random.Generator) -> Subnet:
     """A random network with calibrated batch norms, so that rounding errors stay rounding errors."""
     subnet = Subnet(blocks)
     subnet.load_weights({name: torch.from_numpy(values) for name, values in draw_weights(blocks, rng).items()})
-    images = torch.from_numpy(rng.standard_normal((32, 3, RESOLUTION, RESOLUTION), dtype=np.float32))
+    size = blocks[0].in_size
+    images = torch.from_numpy(rng.standard_normal((32, 3, size, size), dtype=np.float32))
     return calibrate_batch_norm(subnet, [images])
 
 

@@ -25,8 +25,9 @@ def describe(
         on = find_device(device).with_settings(threads=threads, batch_size=batch_size, precision=precision)
     found = describe_subnet(subnet, device=on)
     arch = found.architecture
+    width = f", width {' '.join(map(str, arch.width))}" if arch.width else ""
     lines = [
-        f"{arch.space} at {arch.resolution} px, {found.num_classes} classes, depth {' '.join(map(str, arch.depth))}",
+        f"{arch.space} at {arch.resolution} px, {found.num_classes} classes, depth {' '.join(map(str, arch.depth))}{width}",
         f"{found.macs / 1e6:.1f} M MACs, {found.num_params / 1e6:.2f} M parameters, {found.peak_activation_bytes / 1e6:.2f} MB peak activations",
         *(
             f"  {costs.block.key:62} {costs.macs / 1e6:8.2f} M MACs {costs.num_params / 1e3:9.1f} k parameters"
@@ -48,6 +49,7 @@ def describe(
         "depth": arch.depth,
         "kernel": arch.kernel,
         "expand": arch.expand,
+        "width": arch.width,
         "macs": found.macs,
         "num_params": found.num_params,
         "peak_activation_bytes": found.peak_activation_bytes,

@@ -63,13 +63,14 @@ def subnet_to_onnx(
 
 def describe_architecture(architecture: Architecture) -> dict[str, object]:
     """For JSON; the keys are those of `subnet.json`."""
-    return {
+    document: dict[str, object] = {
         "space": architecture.space,
         "resolution": architecture.resolution,
         "depth": list(architecture.depth),
         "kernel": list(architecture.kernel),
         "expand": list(architecture.expand),
     }
+    return document | ({"width": list(architecture.width)} if architecture.width else {})
 
 
 def describe_preprocessing(

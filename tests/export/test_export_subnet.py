@@ -14,8 +14,9 @@ from PIL import Image
 from nat_deploy.data import Normalisation
 from nat_deploy.errors import ArchitectureError, FileFormatError, InputError, MissingError, ParityError, WorkError
 from nat_deploy.export import export_subnet, load_sidecar, reference_logits, run_model
+from nat_deploy.export.to_onnx import describe_architecture
 from nat_deploy.onnx_graphs import draw_weights
-from nat_deploy.spaces import SMALL_IMAGE_RESOLUTIONS, OfaMobileNetV3Space
+from nat_deploy.spaces import SMALL_IMAGE_RESOLUTIONS, OfaMobileNetV3Space, make_space
 from nat_deploy.spaces.subnet_file import ObjectiveValue, SubnetFile
 from nat_deploy.supernets import MBConvSupernet, Subnet, calibrate_batch_norm, load_weights, save_supernet, save_weights
 
@@ -252,3 +253,11 @@ def test_too_few_images_are_refused(arguments, subnet_file, tmp_path):
 def test_an_unknown_format_is_refused(subnet_file, tmp_path):
     with pytest.raises(InputError, match="format must be one of onnx, openvino"):
         export_subnet(subnet_file, tmp_path / "subnet.tflite", format="tflite")
+
+
+@pytest.mark.parametrize("name", ["ofa-mbv3-w1.0+w1.2", "ofa-resnet50", "ofa-mbv3-w0.5"])
+def test_files_say_the_width_where_it_is_chosen(name: str) -> None:
+    architecture = make_space(name).smallest()
+    described = describe_architecture(architecture)
+    assert described.get("width", []) == list(architecture.width)
+    assert ("width" in described) == (name != "ofa-mbv3-w0.5")

@@ -1,6 +1,7 @@
 """Two widths of MobileNetV3 as one space: each of its points is a point of one of the spaces of one width."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ import pytest
 from nat_deploy.errors import ArchitectureError
 from nat_deploy.predictors.accuracy.features import accuracy_features
 from nat_deploy.spaces import OfaMobileNetV3Space, OfaMobileNetV3WidthsSpace, SearchSpace
+from nat_deploy.spaces.subnet_file import SubnetFile, load_subnet, save_subnet
 from tests.contracts.space_contract import SpaceContract
 
 
@@ -58,3 +60,11 @@ def test_other_widths_are_refused(width: tuple[float, ...], words: str) -> None:
 def test_a_space_needs_two_known_rising_widths(widths: tuple[float, ...]) -> None:
     with pytest.raises(ArchitectureError, match="width"):
         OfaMobileNetV3WidthsSpace(widths)
+
+
+def test_a_file_keeps_the_width(tmp_path: Path) -> None:
+    space = OfaMobileNetV3WidthsSpace(num_classes=7)
+    architecture = replace(space.largest(), resolution=224)
+    save_subnet(tmp_path / "subnet.json", SubnetFile(architecture=architecture, num_classes=7))
+    read = load_subnet(tmp_path / "subnet.json")
+    assert (read.architecture, read.space) == (architecture, space)
