@@ -9,7 +9,7 @@ from nat_deploy.predictors.latency import LatencyTable, Timing
 from nat_deploy.spaces import Block, count_macs, make_space
 
 _TIMING = tuple(field.name for field in fields(Timing))
-HEADER = ("kind", "name", "resolution", "depth", "kernel", "expand", "macs", *_TIMING, "sitting")
+HEADER = ("kind", "name", "resolution", "depth", "kernel", "expand", "width", "macs", *_TIMING, "sitting")
 
 
 def table_csv(table: LatencyTable) -> str:
@@ -27,13 +27,13 @@ def _rows(table: LatencyTable) -> Iterator[tuple[tuple[object, ...], Timing, int
     for network in table.networks:
         arch = network.architecture
         space = make_space(table.space, resolutions=(arch.resolution,), num_classes=table.num_classes)
-        lists = (" ".join(map(str, values)) for values in (arch.depth, arch.kernel, arch.expand))
+        lists = (" ".join(map(str, values)) for values in (arch.depth, arch.kernel, arch.expand, arch.width))
         macs = _macs(space.blocks(arch))
         yield ("network", table.space, arch.resolution, *lists, macs), network.timing, network.sitting
     for entry in table.blocks:
-        yield ("block", entry.block.key, "", "", "", "", _macs((entry.block,))), entry.timing, entry.sitting
+        yield ("block", entry.block.key, "", "", "", "", "", _macs((entry.block,))), entry.timing, entry.sitting
     for overhead in table.overheads:
-        yield ("overhead", "", "", "", "", "", 0), overhead.timing, overhead.sitting
+        yield ("overhead", "", "", "", "", "", "", 0), overhead.timing, overhead.sitting
 
 
 def _macs(blocks: tuple[Block, ...]) -> int:
