@@ -24,7 +24,7 @@ class Phase:
                    largest, smallest and random ones, taught by the largest
     num_random     how many random ones
     kernels, expands, depths
-                   what random and smallest subnets may choose; a stage that has none of the depths keeps its own. Spaces of other blocks ignore it
+                   what random and smallest subnets may choose; a stage that has none of the depths keeps its own. Spaces of other blocks and of several widths ignore it
     sorted_widths  expansions trained before; when given, channels are sorted by importance before the phase, inside the groups these widths form
     """
 
