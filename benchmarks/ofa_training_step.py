@@ -29,7 +29,7 @@ from torch import Tensor
 
 from nat_deploy.data import ImageSet, batches, calibration_batches
 from nat_deploy.spaces import Architecture, OfaMobileNetV3Space
-from nat_deploy.supernets import OfaMobileNetV3Supernet
+from nat_deploy.supernets import MBConvSupernet
 from nat_deploy.supernets.ofa_checkpoint import import_supernet
 from nat_deploy.training.evaluate import CalibrationSettings, evaluate
 from nat_deploy.training.optimiser import make_optimiser
@@ -111,7 +111,7 @@ def main() -> None:
             file.write("\n".join(lines) + "\n")
 
 
-def _same_weights(theirs: Any, space: OfaMobileNetV3Space) -> OfaMobileNetV3Supernet:
+def _same_weights(theirs: Any, space: OfaMobileNetV3Space) -> MBConvSupernet:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "ofa.pth"
         torch.save({"state_dict": theirs.state_dict()}, path)
@@ -128,7 +128,7 @@ def _activate(theirs: Any, architecture: Architecture) -> None:
 
 
 def _training(
-    ours: OfaMobileNetV3Supernet,
+    ours: MBConvSupernet,
     theirs: Any,
     architectures: list[Architecture],
     args: argparse.Namespace,
@@ -178,7 +178,7 @@ def _training(
 
 
 def _evaluation(
-    ours: OfaMobileNetV3Supernet,
+    ours: MBConvSupernet,
     theirs: Any,
     architectures: list[Architecture],
     args: argparse.Namespace,

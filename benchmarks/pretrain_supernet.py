@@ -16,7 +16,7 @@ import torch
 
 from nat_deploy.data import Augmentation, DataSplits, load_data
 from nat_deploy.spaces import OfaMobileNetV3Space
-from nat_deploy.supernets import OfaMobileNetV3Supernet, load_supernet, save_supernet
+from nat_deploy.supernets import MBConvSupernet, load_supernet, save_supernet
 from nat_deploy.training.phases import Phase, progressive_shrinking, sandwich_schedule
 from nat_deploy.training.pretrain import TrainingSettings, train_supernet
 from nat_deploy.training.process_group import ALONE, Processes, run_in_processes
@@ -75,7 +75,7 @@ def train(args: argparse.Namespace, processes: Processes, device: torch.device) 
         augmentation=Augmentation(rand_augment=args.rand_augment, cutmix_share=args.cutmix_share),
     )
     space = OfaMobileNetV3Space(args.width, resolutions, data.num_classes)
-    supernet = OfaMobileNetV3Supernet(space, torch.Generator().manual_seed(0))
+    supernet = MBConvSupernet(space, torch.Generator().manual_seed(0))
     if args.start:
         supernet.load_state_dict(load_supernet(args.start)[0].state_dict())
     supernet = supernet.to(device, memory_format=torch.channels_last)

@@ -11,7 +11,6 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from nat_deploy.spaces.block import BATCH_NORM_EPS
 from nat_deploy.supernets.layers import BatchNorm
 from nat_deploy.supernets.subnet import Subnet
 
@@ -20,17 +19,15 @@ class _MeasuringBatchNorm(BatchNorm):
     """Normalises each batch by its own statistics, as in training, and adds them up weighted by the batch's size."""
 
     def __init__(self, measured: BatchNorm) -> None:
-        super().__init__(len(measured.weight))
+        super().__init__(len(measured.weight), measured.eps)
         self.to(measured.weight)
         self.weight, self.bias = measured.weight, measured.bias
         self.num_images = 0
 
     def forward(self, x_NCHW: Tensor) -> Tensor:
         # one fused pass: `torch.var_mean` alone takes ten times as long on a CPU in channels-last memory
-        y_NCHW, mean, inverse_deviation = torch.native_batch_norm(
-            x_NCHW, self.weight, self.bias, None, None, True, 0.0, BATCH_NORM_EPS
-        )
-        variance = inverse_deviation.pow(-2).sub(BATCH_NORM_EPS).clamp(min=0)
+        y_NCHW, mean, inverse_deviation = torch.native_batch_norm(x_NCHW, self.weight, self.bias, None, None, True, 0.0, self.eps)
+        variance = inverse_deviation.pow(-2).sub(self.eps).clamp(min=0)
         images = len(x_NCHW)
         share = images / (self.num_images + images)
         self.running_mean.lerp_(mean.to(self.running_mean), share)
@@ -97,7 +94,7 @@ def _with_plain_batch_norms(measuring: nn.Module) -> nn.Module:
     for module in list(measuring.modules()):
         for name, child in module.named_children():
             if isinstance(child, _MeasuringBatchNorm):
-                plain = BatchNorm(len(child.weight)).to(child.weight).eval()
+                plain = BatchNorm(len(child.weight), child.eps).to(child.weight).eval()
                 plain.load_state_dict(child.state_dict())
                 setattr(module, name, plain)
     return measuring

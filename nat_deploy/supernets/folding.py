@@ -6,7 +6,6 @@ from typing import cast
 import torch
 from torch import nn
 
-from nat_deploy.spaces.block import BATCH_NORM_EPS
 from nat_deploy.supernets.layers import BatchNorm
 
 
@@ -22,7 +21,7 @@ def fold_batch_norms(network: nn.Module) -> nn.Module:
         for name, child in list(module.named_children()):
             if isinstance(child, BatchNorm):
                 conv = cast(nn.Conv2d, getattr(module, "conv" if name == "bn" else name.removesuffix("_bn")))
-                scale = child.weight * (child.running_var + BATCH_NORM_EPS).rsqrt()
+                scale = child.weight * (child.running_var + child.eps).rsqrt()
                 conv.weight.mul_(scale.view(-1, 1, 1, 1))
                 conv.bias = nn.Parameter(child.bias - child.running_mean * scale)
                 setattr(module, name, nn.Identity())

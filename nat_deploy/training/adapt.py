@@ -14,7 +14,7 @@ import torch
 
 from nat_deploy.data import DataSplits, training_batch
 from nat_deploy.spaces import Genes
-from nat_deploy.supernets import OfaMobileNetV3Supernet
+from nat_deploy.supernets import Supernet
 from nat_deploy.training.optimiser import OptimiserName, cosine_with_warmup, make_optimiser, set_learning_rate
 from nat_deploy.training.step import StepSettings, make_scaler, train_step
 
@@ -45,9 +45,7 @@ class AdaptationSettings:
     step: StepSettings = StepSettings()
 
 
-def prepare_supernet(
-    pretrained: OfaMobileNetV3Supernet, data: DataSplits, resolutions: Iterable[int], *, seed: int
-) -> OfaMobileNetV3Supernet:
+def prepare_supernet(pretrained: Supernet, data: DataSplits, resolutions: Iterable[int], *, seed: int) -> Supernet:
     """A copy of a pretrained supernet for another data set: its image sizes, and a new classifier for its classes, drawn from `seed`."""
     generator = torch.Generator().manual_seed(seed)
     supernet = pretrained.with_resolutions(tuple(sorted(set(resolutions)))).with_classes(data.num_classes, generator)
@@ -55,7 +53,7 @@ def prepare_supernet(
 
 
 def adapt_supernet(
-    supernet: OfaMobileNetV3Supernet,
+    supernet: Supernet,
     data: DataSplits,
     distribution: GeneSampler,
     settings: AdaptationSettings,

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from nat_deploy.data import ImageSet, batches, calibration_images
 from nat_deploy.spaces import Architecture
-from nat_deploy.supernets import OfaMobileNetV3Supernet, Subnet, calibrate_batch_norm, extract_subnet
+from nat_deploy.supernets import Subnet, Supernet, calibrate_batch_norm, extract_subnet
 from nat_deploy.training.layer_tree import LayerTree
 
 _COUNTED_BATCH = 256
@@ -90,7 +90,7 @@ class ScoringImages:
 
 
 def calibrated_subnet(
-    supernet: OfaMobileNetV3Supernet,
+    supernet: Supernet,
     architecture: Architecture,
     training_images: ImageSet,
     settings: CalibrationSettings | None = None,
@@ -106,7 +106,7 @@ def calibrated_subnet(
 
 
 def evaluate(
-    supernet: OfaMobileNetV3Supernet,
+    supernet: Supernet,
     architectures: Sequence[Architecture],
     *,
     training_images: ImageSet,
@@ -117,7 +117,7 @@ def evaluate(
     return score(supernet, architectures, ScoringImages.of(training_images, images, calibration))
 
 
-def score(supernet: OfaMobileNetV3Supernet, architectures: Sequence[Architecture], images: ScoringImages) -> list[Accuracy]:
+def score(supernet: Supernet, architectures: Sequence[Architecture], images: ScoringImages) -> list[Accuracy]:
     """Accuracies with the supernet's weights as they are now, in the order of `architectures`; each is what the architecture gets alone.
 
     Architectures that begin alike share that work, so one call with many is quicker than many calls. On a CPU the answers are the same with
@@ -148,7 +148,7 @@ def _check_counted(num_images: int) -> None:
         raise ValueError("an accuracy needs at least one image, but none came")
 
 
-def _alike(supernet: OfaMobileNetV3Supernet, architectures: Sequence[Architecture], resolution: int) -> list[list[int]]:
+def _alike(supernet: Supernet, architectures: Sequence[Architecture], resolution: int) -> list[list[int]]:
     """Positions of the architectures of a resolution, those that begin alike next to each other, in groups that memory can hold."""
     names = {i: [b.key for b in supernet.space.blocks(a)] for i, a in enumerate(architectures) if a.resolution == resolution}
     order = sorted(names, key=lambda index: names[index])

@@ -10,7 +10,7 @@ import torch
 from nat_deploy.data import DataSplits, ImageSet
 from nat_deploy.errors import FileFormatError
 from nat_deploy.spaces import Architecture
-from nat_deploy.supernets import OfaMobileNetV3Supernet, Subnet, load_weights, save_weights
+from nat_deploy.supernets import Subnet, Supernet, load_weights, save_weights
 from nat_deploy.supernets.supernet_file import load_into
 from nat_deploy.training.adapt import AdaptationSettings, GeneSampler, OnStep, adapt_supernet
 from nat_deploy.training.evaluate import Accuracy, CalibrationSettings, ScoringImages, calibrated_subnet, evaluate, score
@@ -42,9 +42,7 @@ class SupernetEvaluator:
     `version` counts adaptations: errors of different versions belong to different weights and must not be compared.
     """
 
-    def __init__(
-        self, supernet: OfaMobileNetV3Supernet, data: DataSplits, settings: EvaluatorSettings, on_step: OnStep = _NOBODY
-    ) -> None:
+    def __init__(self, supernet: Supernet, data: DataSplits, settings: EvaluatorSettings, on_step: OnStep = _NOBODY) -> None:
         self.supernet = supernet
         self.data = data
         self.settings = settings

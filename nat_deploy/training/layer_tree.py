@@ -11,10 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from nat_deploy.spaces import Architecture, Block
-from nat_deploy.supernets import OfaMobileNetV3Supernet
+from nat_deploy.supernets import Supernet
 from nat_deploy.supernets.calibration import calibrate_layer
 from nat_deploy.supernets.folding import fold_batch_norms
-from nat_deploy.supernets.ofa_mbv3 import extract_layer
+from nat_deploy.supernets.supernet import extract_layer
 
 _Path = list[tuple[nn.Module, Block]]
 
@@ -34,9 +34,7 @@ class LayerTree:
     num_layers  how many layers it holds and computes; alone, the subnets would have more
     """
 
-    def __init__(
-        self, supernet: OfaMobileNetV3Supernet, architectures: Sequence[Architecture], calibration_images: Sequence[Tensor]
-    ) -> None:
+    def __init__(self, supernet: Supernet, architectures: Sequence[Architecture], calibration_images: Sequence[Tensor]) -> None:
         """Cut out and calibrate.
 
         Args:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from nat_deploy.data import Batch, DataSplits, training_batch
 from nat_deploy.files import append_line
-from nat_deploy.supernets import OfaMobileNetV3Supernet, Subnet, load_subnet_weights, load_weights, save_weights, sort_channels
+from nat_deploy.supernets import Subnet, Supernet, load_subnet_weights, load_weights, save_weights
 from nat_deploy.supernets.subnet import tensors_under
 from nat_deploy.training.averaging import update_average, warmed_up
 from nat_deploy.training.evaluate import calibrated_subnet, evaluate
@@ -73,7 +73,7 @@ class EpochRecord:
 
 
 def train_supernet(
-    supernet: OfaMobileNetV3Supernet,
+    supernet: Supernet,
     data: DataSplits,
     phases: tuple[Phase, ...],
     settings: TrainingSettings,
@@ -102,7 +102,7 @@ def train_supernet(
             continue
         start = done_epochs if number == done_phases else 0
         if phase.sorted_widths and start == 0:
-            sort_channels(supernet, phase.sorted_widths)
+            supernet.sort_channels(phase.sorted_widths)
         training.begin(phase, teacher=_teacher(training, folder / TEACHER) if phase.rule == "random" else None)
         if start:
             training.restore(state)
@@ -135,9 +135,7 @@ def _teacher(training: "_Training", path: Path) -> Subnet:
 class _Training:
     """A supernet while it learns, with everything that a checkpoint holds."""
 
-    def __init__(
-        self, supernet: OfaMobileNetV3Supernet, data: DataSplits, settings: TrainingSettings, processes: Processes
-    ) -> None:
+    def __init__(self, supernet: Supernet, data: DataSplits, settings: TrainingSettings, processes: Processes) -> None:
         self.supernet = supernet
         self.data = data
         self.processes = processes
@@ -146,7 +144,7 @@ class _Training:
         self._teacher: Subnet | None = None
 
     @property
-    def judged(self) -> OfaMobileNetV3Supernet:
+    def judged(self) -> Supernet:
         """The moving average, or the supernet where there is none."""
         return self._average or self.supernet
 
@@ -241,9 +239,7 @@ class _Training:
             self._scaler.load_state_dict({**self._scaler.state_dict(), "scale": scale, "_growth_tracker": int(growth)})
 
 
-def _record(
-    supernet: OfaMobileNetV3Supernet, data: DataSplits, phase: Phase, epoch: int, loss: float, seconds: float
-) -> EpochRecord:
+def _record(supernet: Supernet, data: DataSplits, phase: Phase, epoch: int, loss: float, seconds: float) -> EpochRecord:
     sized = supernet.with_resolutions((max(phase.resolutions),)).to(next(supernet.parameters()).device)
     space = sized.space
     largest, smallest = (

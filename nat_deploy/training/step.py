@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from nat_deploy.data import Batch
 from nat_deploy.spaces import Architecture
-from nat_deploy.supernets import OfaMobileNetV3Supernet
+from nat_deploy.supernets import Supernet
 from nat_deploy.training.losses import distilled_cross_entropy
 from nat_deploy.training.process_group import ALONE, Processes
 
@@ -40,7 +40,7 @@ def make_scaler(settings: StepSettings, device: torch.device) -> torch.amp.GradS
 
 
 def train_step(
-    supernet: OfaMobileNetV3Supernet,
+    supernet: Supernet,
     parts: Sequence[Batch],
     architectures: Sequence[Architecture],
     optimiser: torch.optim.Optimizer,
@@ -103,7 +103,7 @@ def _logits(settings: StepSettings, images: Tensor, network: nn.Module, *archite
 
 @torch.no_grad()
 def _update(
-    supernet: OfaMobileNetV3Supernet,
+    supernet: Supernet,
     optimiser: torch.optim.Optimizer,
     scaler: torch.amp.GradScaler,
     *,

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 
 from nat_deploy.errors import InputError, WorkError
-from nat_deploy.supernets import OfaMobileNetV3Supernet, load_supernet, save_supernet
+from nat_deploy.supernets import Supernet, load_supernet, save_supernet
 from nat_deploy.training.evaluate import Accuracy, ScoringImages, score
 
 Group = Sequence[tuple[int, ...]]
@@ -90,7 +90,7 @@ class WorkerPool:
         for worker in self._hired:
             worker.close()
 
-    def publish(self, supernet: OfaMobileNetV3Supernet) -> None:
+    def publish(self, supernet: Supernet) -> None:
         """Score with these weights from now on."""
         self._workplace.publish(_supernet_file(supernet))
 
@@ -157,7 +157,7 @@ class SubnetScorer:
     def __init__(self, images: ScoringImages) -> None:
         torch.set_num_threads(1)
         self._images = images
-        self._supernet: OfaMobileNetV3Supernet | None = None
+        self._supernet: Supernet | None = None
 
     def load(self, path: Path) -> None:
         """Take the weights of a supernet file."""
@@ -170,7 +170,7 @@ class SubnetScorer:
         return score(self._supernet, architectures, self._images)
 
 
-def _supernet_file(supernet: OfaMobileNetV3Supernet) -> bytes:
+def _supernet_file(supernet: Supernet) -> bytes:
     """The content of a supernet file."""
     with TemporaryDirectory() as folder:
         path = Path(folder) / "supernet.safetensors"

@@ -257,10 +257,22 @@ def test_a_phone_that_is_hot_at_the_start_is_waited_for(
 ) -> None:
     monkeypatch.setattr("profilers.runtimes.phone.runtime._COOL_POLL_S", 0.01)
     phone.set_heat(3)
-    threading.Timer(0.3, phone.set_heat, [0]).start()
+
+    def cool_once_asked() -> None:
+        while not _num_heat_questions(phone.commands):
+            time.sleep(0.01)
+        phone.set_heat(0)
+
+    cooling = threading.Thread(target=cool_once_asked, daemon=True)
+    cooling.start()
     with open_runtime(f"litert:adb:{SERIAL}").load(write_phone_model(tmp_path / "a.tflite")):
         first_run = next(place for place, command in enumerate(phone.commands) if "exec env" in command)
-    assert sum("Thermal Status" in command for command in phone.commands[:first_run]) > 1
+    cooling.join()
+    assert _num_heat_questions(phone.commands[:first_run]) > 1
+
+
+def _num_heat_questions(commands: list[str]) -> int:
+    return sum("Thermal Status" in command for command in commands)
 
 
 @pytest.mark.parametrize(

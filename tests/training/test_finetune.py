@@ -11,7 +11,7 @@ import torch
 from nat_deploy.data import DataSplits, ImageSet, batches
 from nat_deploy.errors import FileFormatError
 from nat_deploy.spaces import OfaMobileNetV3Space
-from nat_deploy.supernets import OfaMobileNetV3Supernet, Subnet
+from nat_deploy.supernets import MBConvSupernet, Subnet
 from nat_deploy.training.evaluate import calibrated_subnet, measure_accuracy, measure_score
 from nat_deploy.training.finetune import (
     FinetuneEpoch,
@@ -46,7 +46,7 @@ def parts(digits: DataSplits) -> tuple[ImageSet, ImageSet]:
 
 @pytest.fixture(scope="module")
 def lesson(digits: DataSplits, parts: tuple[ImageSet, ImageSet]) -> Lesson:
-    supernet = OfaMobileNetV3Supernet(SPACE, torch.Generator().manual_seed(0))
+    supernet = MBConvSupernet(SPACE, torch.Generator().manual_seed(0))
     start = calibrated_subnet(supernet, SPACE.smallest(), parts[0])
     return Lesson(start=start, teacher=None, resolution=32, augmentation=digits.augmentation, settings=QUICK)
 

@@ -8,23 +8,23 @@ import torch
 
 from nat_deploy.data import DataSplits, batches
 from nat_deploy.spaces import Architecture
-from nat_deploy.supernets import OfaMobileNetV3Supernet, calibrate_batch_norm, extract_subnet
+from nat_deploy.supernets import MBConvSupernet, calibrate_batch_norm, extract_subnet
 from nat_deploy.training.evaluate import CalibrationSettings, calibrated_subnet, evaluate, measure_accuracy
 from nat_deploy.training.layer_tree import LayerTree
 from tests.supernets.networks import make_lively_supernet
 
 
 @pytest.fixture(scope="module")
-def supernet() -> OfaMobileNetV3Supernet:
+def supernet() -> MBConvSupernet:
     return make_lively_supernet(num_classes=10).float()
 
 
-def drawn(supernet: OfaMobileNetV3Supernet, count: int) -> list[Architecture]:
+def drawn(supernet: MBConvSupernet, count: int) -> list[Architecture]:
     genes = supernet.space.sample(np.random.default_rng(5), count)
     return [supernet.space.decode(row) for row in genes]
 
 
-def test_logits_are_those_of_the_calibrated_subnets(supernet: OfaMobileNetV3Supernet) -> None:
+def test_logits_are_those_of_the_calibrated_subnets(supernet: MBConvSupernet) -> None:
     largest = replace(supernet.space.largest(), resolution=32)
     almost = replace(largest, expand=(*largest.expand[:-1], 3))
     architectures = [replace(a, resolution=32) for a in drawn(supernet, 4)] + [almost, largest, largest]
@@ -43,7 +43,7 @@ def test_logits_are_those_of_the_calibrated_subnets(supernet: OfaMobileNetV3Supe
             )  # `extract_subnet` rounds to float32
 
 
-def test_what_subnets_begin_with_is_held_once(supernet: OfaMobileNetV3Supernet) -> None:
+def test_what_subnets_begin_with_is_held_once(supernet: MBConvSupernet) -> None:
     largest = replace(supernet.space.largest(), resolution=32)
     almost = replace(largest, expand=(*largest.expand[:-1], 3))
     images = [torch.randn(4, 3, 32, 32)]
@@ -54,7 +54,7 @@ def test_what_subnets_begin_with_is_held_once(supernet: OfaMobileNetV3Supernet) 
     assert LayerTree(supernet, [largest, almost], images).num_layers == one + last_layer_and_head
 
 
-def test_company_and_order_change_no_answer(supernet: OfaMobileNetV3Supernet, digits: DataSplits) -> None:
+def test_company_and_order_change_no_answer(supernet: MBConvSupernet, digits: DataSplits) -> None:
     architectures = drawn(supernet, 20)  # more than are held at once, of two resolutions
     assert {architecture.resolution for architecture in architectures} == {32, 48}
     train, val = digits.train.subset(torch.arange(64)), digits.val.subset(torch.arange(40))
@@ -70,7 +70,7 @@ def test_company_and_order_change_no_answer(supernet: OfaMobileNetV3Supernet, di
         assert measure_accuracy(alone, batches(val, batch_size=256, resolution=architecture.resolution)) == accuracy
 
 
-def test_no_images_are_refused(supernet: OfaMobileNetV3Supernet, digits: DataSplits) -> None:
+def test_no_images_are_refused(supernet: MBConvSupernet, digits: DataSplits) -> None:
     some, none = digits.val.subset(torch.arange(4)), digits.val.subset(torch.arange(0))
     largest = [supernet.space.largest()]
     with pytest.raises(ValueError, match="calibration needs at least one image"):

@@ -11,7 +11,7 @@ import torch
 from nat_deploy.data import DataSplits, batches
 from nat_deploy.errors import FileFormatError
 from nat_deploy.spaces import Genes, OfaMobileNetV3Space
-from nat_deploy.supernets import OfaMobileNetV3Supernet, load_weights
+from nat_deploy.supernets import MBConvSupernet, load_weights
 from nat_deploy.training.adapt import AdaptationSettings
 from nat_deploy.training.evaluate import measure_accuracy
 from nat_deploy.training.evaluator import EvaluatorSettings, SupernetEvaluator
@@ -32,9 +32,9 @@ class SmallestOnly:
         return np.tile(self.genes, (count, 1))
 
 
-def make_supernet(num_classes: int = 10) -> OfaMobileNetV3Supernet:
+def make_supernet(num_classes: int = 10) -> MBConvSupernet:
     space = OfaMobileNetV3Space(0.35, RESOLUTIONS, num_classes)
-    return OfaMobileNetV3Supernet(space, torch.Generator().manual_seed(0)).to(memory_format=torch.channels_last)
+    return MBConvSupernet(space, torch.Generator().manual_seed(0)).to(memory_format=torch.channels_last)
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ import torch
 
 from nat_deploy.data import DataSplits, ImageSet
 from nat_deploy.spaces import OfaMobileNetV3Space
-from nat_deploy.supernets import OfaMobileNetV3Supernet, load_weights
+from nat_deploy.supernets import MBConvSupernet, load_weights
 from nat_deploy.training.phases import progressive_shrinking
 from nat_deploy.training.pretrain import TrainingSettings, train_supernet
 from nat_deploy.training.process_group import ALONE, Processes, run_in_processes
@@ -26,7 +26,7 @@ def train(folder: Path, num_parts: int, processes: Processes, device: torch.devi
     """A largest phase and a width phase with a teacher, two steps each; SGD, because AdamW makes rounding of small gradients large."""
     torch.set_num_threads(1)
     data = DataSplits(name="noise", train=noise(32, 0), val=noise(8, 1), test=None, class_names=("a", "b", "c"))
-    supernet = OfaMobileNetV3Supernet(OfaMobileNetV3Space(0.35, (32,), 3), torch.Generator().manual_seed(0)).to(device)
+    supernet = MBConvSupernet(OfaMobileNetV3Space(0.35, (32,), 3), torch.Generator().manual_seed(0)).to(device)
     phases = progressive_shrinking(resolutions=(32,), epochs=(1, 0, 0, 0, 1, 0), learning_rate=4e-3)
     settings = TrainingSettings(batch_size=16, num_parts=num_parts, average_decay=0.5, optimiser="sgd")
     train_supernet(supernet, data, phases, settings, folder, processes=processes)

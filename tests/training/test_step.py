@@ -10,7 +10,7 @@ from torch import Tensor
 from nat_deploy.data import Batch
 from nat_deploy.errors import InputError
 from nat_deploy.spaces import Architecture, OfaMobileNetV3Space
-from nat_deploy.supernets import OfaMobileNetV3Supernet, extract_subnet
+from nat_deploy.supernets import MBConvSupernet, extract_subnet
 from nat_deploy.training.averaging import update_average, warmed_up
 from nat_deploy.training.optimiser import make_optimiser
 from nat_deploy.training.process_group import Processes
@@ -114,7 +114,7 @@ def test_parts_are_shared_out_evenly() -> None:
 
 
 def test_the_average_follows_and_forgets_its_beginning() -> None:
-    average, network = OfaMobileNetV3Supernet(SPACE), OfaMobileNetV3Supernet(SPACE)
+    average, network = MBConvSupernet(SPACE), MBConvSupernet(SPACE)
     start, goal = average.stem.conv.weight.detach().clone(), network.stem.conv.weight.detach()
     update_average(average, network, 0.75)
     torch.testing.assert_close(average.stem.conv.weight.detach(), 0.75 * start + 0.25 * goal)

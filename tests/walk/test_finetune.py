@@ -10,7 +10,7 @@ from nat_deploy.data import load_data
 from nat_deploy.errors import InputError, MissingError
 from nat_deploy.spaces import OfaMobileNetV3Space
 from nat_deploy.spaces.subnet_file import ObjectiveValue, SubnetFile, load_subnet, save_subnet
-from nat_deploy.supernets import OfaMobileNetV3Supernet, load_weights, save_supernet
+from nat_deploy.supernets import MBConvSupernet, load_weights, save_supernet
 from nat_deploy.training.finetune import FinetuneSettings
 from nat_deploy.walk import FinetuneAnswer, finetune_network
 from tests.cli.run import natdeploy
@@ -23,7 +23,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A subnet without weights, and an untrained supernet for handwritten digits."""
     folder = tmp_path_factory.mktemp("finetune")
     classes = tuple(load_data("digits", image_size=32, seed=0, cache_dir=folder / "cache").class_names)
-    supernet = OfaMobileNetV3Supernet(SPACE, torch.Generator().manual_seed(0))
+    supernet = MBConvSupernet(SPACE, torch.Generator().manual_seed(0))
     save_supernet(folder / "supernet.safetensors", supernet, class_names=classes, trained_on="nothing")
     macs = ObjectiveValue(name="macs", value=1e6, source="counted")
     save_subnet(folder / "subnet.json", SubnetFile(architecture=SPACE.smallest(), num_classes=10, objectives=(macs,)))
