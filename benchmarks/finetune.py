@@ -146,7 +146,7 @@ def summarise(rows: list[dict[str, object]]) -> None:
             f"teacher {row['teacher_test_percent']:.2f} %{'' if row['is_better'] else '; not better on validation images: old weights kept'}"
         )
     print(
-        f"mean gain {np.mean(gains):+.2f} points; all seeds: {gained} won, {lost} lost, exact McNemar p = {p_value(gained, lost):.2g}"
+        f"mean gain {np.mean(gains):+.2f} points; all seeds: {gained} won, {lost} lost, exact McNemar p = {p_value(gained, lost):.2g}, too small since the seeds share test images"
     )
 
 
