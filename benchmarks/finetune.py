@@ -1,11 +1,15 @@
-"""What fine-tuning gains over the weights that a subnet has in its supernet: `python benchmarks/finetune.py --data flowers5/`.
+"""What fine-tuning gains over the weights that a subnet has in its supernet: `python benchmarks/finetune.py --data flowers5/ --results FILE`.
 
 For each seed (of the division into parts, the adaptation, the drawn architecture and the fine-tuning): the shipped supernet is adapted as a search does it,
-a random architecture is cut out, calibrated and fine-tuned, with the supernet's largest subnet as its teacher. Accuracies are compared on the validation
-images, which chose the number of epochs, and on the test images, which nothing looked at.
+a random architecture is cut out, calibrated and fine-tuned with each learning rate, taught by the supernet's largest subnet. The rate of the smallest
+validation loss is kept. Accuracies are compared on the test images, which nothing looked at, by the exact McNemar test: of the images that only one of the
+two networks classifies right, would a fair coin give so many to one of them?
+
+Each seed appends a line to the results file, so that seeds may run one by one; the summary is over all lines.
 """
 
 import argparse
+import json
 import tempfile
 import time
 from dataclasses import replace
@@ -14,15 +18,16 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
+from scipy.stats import binomtest
 
 from benchmarks.export import cpu_model
-from nat_deploy.data import batches, load_data
+from nat_deploy.data import ImageSet, batches, load_data
 from nat_deploy.spaces import Genes, SearchSpace
-from nat_deploy.supernets import load_supernet
+from nat_deploy.supernets import Subnet, load_supernet
 from nat_deploy.training.adapt import AdaptationSettings, prepare_supernet
-from nat_deploy.training.evaluate import measure_accuracy
 from nat_deploy.training.evaluator import EvaluatorSettings, SupernetEvaluator
-from nat_deploy.training.finetune import FinetuneSettings, Lesson, finetune_subnet
+from nat_deploy.training.finetune import FinetuneResult, FinetuneSettings, Lesson, finetune_subnet
 from nat_deploy.walk import shipped_supernet
 
 
@@ -39,25 +44,24 @@ class Uniform:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", required=True)
+    parser.add_argument("--results", type=Path, required=True)
     parser.add_argument("--max-train", type=int, default=1500)
     parser.add_argument("--resolution", type=int, default=48)
     parser.add_argument("--adaptation-epochs", type=float, default=12)
     parser.add_argument("--epochs", type=int, default=FinetuneSettings().epochs)
-    parser.add_argument("--learning-rate", type=float, default=FinetuneSettings().learning_rate)
-    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--learning-rates", type=float, nargs="+", default=[1e-4, 5e-4, 2e-3])
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     args = parser.parse_args()
     torch.set_num_threads(1)
-    print(
-        f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC | {cpu_model()} | torch {torch.__version__}, one thread | {vars(args)}",
-        flush=True,
-    )
-    gains = [run(seed, args) for seed in range(args.seeds)]
-    validation, test = (np.mean(column) for column in zip(*gains, strict=True))
-    print(f"mean gain: {validation:+.2f} points on validation images, {test:+.2f} on test images")
+    for seed in args.seeds:
+        row = run(seed, args)
+        with args.results.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(row) + "\n")
+    summarise([json.loads(line) for line in args.results.read_text(encoding="utf-8").splitlines()])
 
 
-def run(seed: int, args: argparse.Namespace) -> tuple[float, float]:
-    """Points gained on validation and on test images."""
+def run(seed: int, args: argparse.Namespace) -> dict[str, object]:
+    """One seed: the row of the results file."""
     began = time.perf_counter()
     data = load_data(args.data, image_size=64, seed=seed, max_train=args.max_train)
     assert data.test is not None
@@ -71,24 +75,83 @@ def run(seed: int, args: argparse.Namespace) -> tuple[float, float]:
         teacher=evaluator.subnet(supernet.space.largest()),
         resolution=args.resolution,
         augmentation=data.augmentation,
-        settings=replace(FinetuneSettings(), epochs=args.epochs, learning_rate=args.learning_rate, seed=seed),
+        settings=replace(FinetuneSettings(), epochs=args.epochs, seed=seed),
     )
     adapted = time.perf_counter()
-    with tempfile.TemporaryDirectory() as folder:
-        result = finetune_subnet(lesson, data.train, data.val, Path(folder))
-    before, after = (
-        measure_accuracy(network, batches(data.test, batch_size=256, resolution=args.resolution)).top1_percent
-        for network in (lesson.start, result.network)
-    )
+    tried: dict[float, FinetuneResult] = {}
+    for rate in args.learning_rates:
+        settings = replace(lesson.settings, learning_rate=rate)
+        with tempfile.TemporaryDirectory() as folder:
+            tried[rate] = finetune_subnet(replace(lesson, settings=settings), data.train, data.val, Path(folder))
+        after = tried[rate].after
+        assert after is not None
+        print(
+            f"  {rate:g}: validation {after.accuracy.top1_percent:.2f} %, loss {after.loss:.4f}, {tried[rate].num_epochs} epochs",
+            flush=True,
+        )
+    best = min(tried, key=lambda rate: (not tried[rate].is_better, validation_loss(tried[rate])))
+    result = tried[best]
     assert result.after is not None
-    chosen, kept = result.before.accuracy.top1_percent, result.after.accuracy.top1_percent
+    assert lesson.teacher is not None
+    before, after_right, teacher = (right(network, data.test, args) for network in (lesson.start, result.network, lesson.teacher))
+    row = {
+        "date": f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
+        "machine": f"{cpu_model()}, one thread, torch {torch.__version__}",
+        "settings": {name: value for name, value in vars(args).items() if name not in ("seeds", "results")},
+        "seed": seed,
+        "learning_rate": best,
+        "epochs": result.num_epochs,
+        "is_better": result.is_better,
+        "validation_percent": [result.before.accuracy.top1_percent, result.after.accuracy.top1_percent],
+        "validation_loss": [result.before.loss, result.after.loss],
+        "num_validation": len(data.val),
+        "test_percent": [100 * float(before.mean()), 100 * float(after_right.mean())],
+        "teacher_test_percent": 100 * float(teacher.mean()),
+        "num_test": len(data.test),
+        "only_before_right": int((before & ~after_right).sum()),
+        "only_after_right": int((after_right & ~before).sum()),
+        "adaptation_s": round(adapted - began),
+        "finetuning_s": round(time.perf_counter() - adapted),
+    }
+    print(json.dumps(row), flush=True)
+    return row
+
+
+def validation_loss(result: FinetuneResult) -> float:
+    assert result.after is not None
+    return result.after.loss
+
+
+@torch.no_grad()
+def right(network: Subnet, images: ImageSet, args: argparse.Namespace) -> NDArray[np.bool_]:
+    """Which of n images the network classifies right, (n,)."""
+    parts = [
+        network.eval()(batch).argmax(dim=1) == labels
+        for batch, labels in batches(images, batch_size=256, resolution=args.resolution)
+    ]
+    return torch.cat(parts).numpy()  # type: ignore[no-any-return]
+
+
+def summarise(rows: list[dict[str, object]]) -> None:
+    """Gain of every seed, and the exact McNemar test of each and of all of them."""
+    lost = gained = 0
+    gains = []
+    for row in rows:
+        (before, after), worse, better = row["test_percent"], row["only_before_right"], row["only_after_right"]  # type: ignore[misc]
+        lost, gained = lost + worse, gained + better
+        gains.append(after - before)
+        print(
+            f"seed {row['seed']}: {before:.2f} -> {after:.2f} % on {row['num_test']} test images ({after - before:+.2f} points; {better} won, "
+            f"{worse} lost, p = {p_value(better, worse):.2g}), learning rate {row['learning_rate']:g}, {row['epochs']} epochs, "
+            f"teacher {row['teacher_test_percent']:.2f} %{'' if row['is_better'] else '; not better on validation images: old weights kept'}"
+        )
     print(
-        f"seed {seed}: validation ({len(data.val)}) {chosen:.2f} -> {kept:.2f} %, test ({len(data.test)}) {before:.2f} -> {after:.2f} %, "
-        f"{result.num_epochs} epochs{'' if result.is_better else ', not better: weights kept'}; "
-        f"adaptation {adapted - began:.0f} s, fine-tuning {time.perf_counter() - adapted:.0f} s",
-        flush=True,
+        f"mean gain {np.mean(gains):+.2f} points; all seeds: {gained} won, {lost} lost, exact McNemar p = {p_value(gained, lost):.2g}, too small since the seeds share test images"
     )
-    return (kept - chosen if result.is_better else 0.0), after - before
+
+
+def p_value(better: int, worse: int) -> float:
+    return 1.0 if better + worse == 0 else float(binomtest(better, better + worse).pvalue)
 
 
 if __name__ == "__main__":

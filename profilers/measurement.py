@@ -24,6 +24,7 @@ from profilers.target import Target, check_count
 FORMAT = 2
 # Format 1 knew no sittings, and its intervals were made without regard to when measuring stops.
 _CONFIDENCES = {1: 0.95, 2: SEQUENTIAL_CONFIDENCE}
+_POWER_LAG_MS = 1000
 _FIELDS = {
     "format": (int,),
     "id": (str,),
@@ -41,6 +42,7 @@ _FIELDS = {
     "facts": (dict,),
     "summary": (dict,),
     "sitting": (dict, OPTIONAL),
+    "peak_memory_bytes": (int, OPTIONAL),
 }
 _SUMMARY = ("median_ms", "low_ms", "high_ms", "p25_ms", "p25_low_ms", "p25_high_ms")
 
@@ -72,6 +74,7 @@ class Measurement:
     warnings: tuple[MeasurementWarning, ...]
     facts: DeviceFacts  # at the start; `steal_share` is that of the whole sitting
     sitting: Sitting | None = None  # None in records of earlier versions
+    peak_memory_bytes: int | None = None  # taken by loading and running it; None unless it had a process of its own that tells
 
     def __post_init__(self) -> None:
         if not self.id or not is_sha256(self.model_sha256):
@@ -84,6 +87,11 @@ class Measurement:
         if min(min(samples) for samples in self.rounds) <= 0:
             raise JobError(f"measurement {self.id!r} must hold positive times only, but it does not; measure again.")
         check_count("runs_per_sample", self.runs_per_sample)
+        if self.peak_memory_bytes is not None and self.peak_memory_bytes < 0:
+            raise JobError(
+                f"measurement {self.id!r} must have peak_memory_bytes of at least 0, but {self.peak_memory_bytes!r} came; "
+                "measure again."
+            )
         if self.num_warmup < 0 or not 0 <= self.load_ms < float("inf"):
             raise JobError(
                 f"measurement {self.id!r} must have num_warmup and load_ms of at least 0, but "
@@ -156,6 +164,19 @@ class Measurement:
         """Share of runs far above the median of their round."""
         return slow_share(self.rounds)
 
+    @property
+    def power_w(self) -> float | None:
+        """Mean power of the device while the model ran; None where it does not tell, or ran for less than a second.
+
+        Only of a model that was alone in its sitting is it that model's. Idle power is in it.
+        """
+        if self.sitting is None:
+            return None
+        # Cards tell the mean of the last second.
+        begin_ms = max(self.sitting.starts_ms[0], _POWER_LAG_MS)
+        watts = [sample.power_w for sample in self.sitting.conditions if sample.at_ms >= begin_ms and sample.power_w is not None]
+        return sum(watts) / len(watts) if watts else None
+
     def _quantile_ms(self, quantile: float) -> float:
         return float(np.median(round_quantiles(self.rounds, quantile))) / 1e6
 
@@ -191,12 +212,13 @@ class Measurement:
             "facts": self.facts.to_json(),
             "summary": self._summary(),
             "sitting": None if self.sitting is None else self.sitting.to_json(),
+            **({} if self.peak_memory_bytes is None else {"peak_memory_bytes": self.peak_memory_bytes}),
         }
 
     @staticmethod
     def from_json(document: object) -> Measurement:
         """Raises: JobError when a key is unknown, missing or mistyped, or values contradict one another."""
-        values = checked_object(document, _FIELDS, "measurement", may_lack=("sitting",))
+        values = checked_object(document, _FIELDS, "measurement", may_lack=("sitting", "peak_memory_bytes"))
         format = values.pop("format")
         if format not in _CONFIDENCES:
             check_format(format, FORMAT, "measurement")

@@ -25,9 +25,10 @@ from profilers.device_facts import CpuTimes, steal_share, warnings_of
 from profilers.errors import JobError, ProfilerError, TransportError
 from profilers.job import Job
 from profilers.measurement import Measurement
+from profilers.memory import MemoryWatch
 from profilers.protocol import Timing, measure_sitting
 from profilers.runtimes import open_runtime
-from profilers.runtimes.base import OnAnotherDevice, facts_for, timing_mode_of
+from profilers.runtimes.base import OnAnotherDevice, facts_for, loads_into_this_process, timing_mode_of
 from profilers.sitting import Sitting
 from profilers.strict_json import checked_object, dumps, loads
 
@@ -83,6 +84,8 @@ def measure_group(job: Job, ids: Sequence[str], runtime: Runtime, emit: Emit) ->
     facts = facts_for(runtime)
     target = job.target_on(facts.device, runtime.version(), facts.target_power_mode, timing_mode_of(runtime))
     sha256 = {model.id: model.sha256 for model in job.models}
+    # What several models take cannot be told apart.
+    memory = MemoryWatch() if len(job.models) == 1 and loads_into_this_process(runtime) else None
     load_ms: dict[str, float] = {}
 
     def failed(id: str, error: ProfilerError) -> None:
@@ -114,6 +117,11 @@ def measure_group(job: Job, ids: Sequence[str], runtime: Runtime, emit: Emit) ->
         sitting_id = uuid.uuid4().hex
         recorder = ConditionRecorder(sampler_of(runtime))
 
+        def observe() -> None:
+            if memory is not None:
+                memory.look()  # before the first round: the model was loaded and warmed up
+            recorder.observe()
+
         def finished(timing: Timing) -> None:
             stolen = replace(facts, steal_share=steal_share(before, CpuTimes.read()))
             conditions = recorder.samples()
@@ -142,6 +150,7 @@ def measure_group(job: Job, ids: Sequence[str], runtime: Runtime, emit: Emit) ->
                     conditions=conditions,
                     parts=timing.parts,
                 ),
+                peak_memory_bytes=None if memory is None else memory.peak_bytes,
             )
             emit({"event": "measurement", "measurement": measurement.to_json()})
 
@@ -152,7 +161,7 @@ def measure_group(job: Job, ids: Sequence[str], runtime: Runtime, emit: Emit) ->
             rng=Random(job.seed),
             reference=sessions.get(job.reference) if job.reference is not None else None,
             together=job.together,
-            observe=recorder.observe,
+            observe=observe,
             on_timing=finished,
             on_failed=failed,
             on_progress=_Progress(emit),

@@ -56,6 +56,20 @@ def parse_resolutions(text: str | None) -> tuple[int, ...] | None:
     return sizes
 
 
+def parse_counts(option: str, text: str | None) -> tuple[int, ...]:
+    """Read "8" or "1,8,32", each number once; nothing where the option was not given.
+
+    Raises:
+        InputError: It is neither.
+    """
+    if text is None:
+        return ()
+    parts = [part.strip() for part in text.split(",")]
+    if not all(re.fullmatch(r"[1-9][0-9]{0,4}", part) for part in parts):
+        raise InputError(f"{option} must be whole numbers of 1 to 99999, but it is '{text[:64]}'; write for example 1,8,32")
+    return tuple(dict.fromkeys(int(part) for part in parts))
+
+
 def parse_until(text: str | None) -> float | None:
     """Read "mape=2%", the mean error at which profiling may stop, as a share.
 

@@ -6,7 +6,10 @@ much. Which disturbs least is measured on images of their own: the divergence be
 (Kullback and Leibler), which needs no labels and is finer than an accuracy. Correcting biases for the mean error of the rounded
 weights (Nagel et al., ICCV 2019) was tried too and gained nothing.
 
-An accuracy decides when enough is left in float. Layers go there in order of what each alone saves in divergence.
+An accuracy decides when enough is left in float. Layers go there in order of what each disturbs when it alone is in int8. What a
+layer saves when it alone is in float would be another order, and hardly one at all: beside the rounding of all others it drowns.
+On the network of the tests, with 24 images, four of 48 layers in float left a seventh of the divergence in the first order (0.0035
+to 0.0005) and nearly all of it in the second, which lost something until every layer was in float.
 """
 
 from collections.abc import Callable, Sequence
@@ -145,13 +148,14 @@ class _Search:
         return self._validation.top1_percent(self.exact_on_validation) - self._validation.top1_percent(logits)
 
     def ranked(self, quantisation: Quantisation, layers: Sequence[str]) -> list[str]:
-        """Layers, first the one that disturbs the least when it alone stays in float."""
+        """Layers, first the one that disturbs the most when it alone is in int8."""
         disturbances = []
         for done, layer in enumerate(layers):
             self._on_step("measuring sensitivity", done, len(layers))
-            disturbances.append(self._disturbance(_with_float(quantisation, [layer])))
+            others = [other for other in layers if other != layer]
+            disturbances.append(self._disturbance(_with_float(quantisation, others)))
         self._on_step("measuring sensitivity", len(layers), len(layers))
-        return [layers[place] for place in np.argsort(disturbances, kind="stable")]
+        return [layers[place] for place in np.argsort(-np.array(disturbances), kind="stable")]
 
     def fewest_in_float(self, quantisation: Quantisation, ranked: Sequence[str], max_drop: float) -> tuple[Quantisation, float]:
         """The first few layers in float, as few as halving finds; all of them cost nothing."""

@@ -1,6 +1,6 @@
 """The walk from a data set to a measured network, as functions: what the commands do, without a terminal."""
 
-from nat_deploy.walk.benchmark import Benchmark, BenchmarkResult, benchmark_file, benchmark_files
+from nat_deploy.walk.benchmark import Benchmark, BenchmarkResult, Throughput, benchmark_file, benchmark_files
 from nat_deploy.walk.describe import Description, describe_subnet
 from nat_deploy.walk.effort import EFFORTS, Effort, EffortName
 from nat_deploy.walk.finetune import FinetuneAnswer, FinetuneListener, finetune_network
@@ -22,6 +22,7 @@ __all__ = [
     "SearchAnswer",
     "SearchListener",
     "SearchRequest",
+    "Throughput",
     "benchmark_file",
     "benchmark_files",
     "describe_subnet",

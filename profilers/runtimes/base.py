@@ -125,6 +125,14 @@ class HasAccelerator(Protocol):
 
 
 @runtime_checkable
+class LoadsIntoThisProcess(Protocol):
+    """A runtime whose models lie in the memory of the process that loads them, not on a card or another device."""
+
+    @property
+    def loads_into_this_process(self) -> bool: ...
+
+
+@runtime_checkable
 class LoadsSlowly(Protocol):
     """A runtime that says nothing for long while it loads a model, because it compiles it."""
 
@@ -155,6 +163,11 @@ class OnAnotherDevice(Protocol):
 def timing_mode_of(runtime: object) -> str:
     """Name of the timing mode in a target."""
     return runtime.mode if isinstance(runtime, HasTimingMode) else "default"
+
+
+def loads_into_this_process(runtime: object) -> bool:
+    """Say whether the memory that a model takes is memory of the process that loads it."""
+    return isinstance(runtime, LoadsIntoThisProcess) and runtime.loads_into_this_process
 
 
 def facts_for(runtime: Runtime) -> DeviceFacts:

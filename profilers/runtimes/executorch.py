@@ -28,6 +28,7 @@ class ExecuTorchRuntime:
 
     name = "executorch"
     clock = staticmethod(time.perf_counter_ns)
+    loads_into_this_process = True
 
     def check_available(self) -> None:
         _import_library()

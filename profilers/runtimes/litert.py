@@ -27,6 +27,7 @@ class LiteRtRuntime:
 
     name = "litert"
     clock = staticmethod(time.perf_counter_ns)
+    loads_into_this_process = True
 
     def check_available(self) -> None:
         _import()

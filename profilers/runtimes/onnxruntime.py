@@ -41,6 +41,7 @@ class OnnxRuntime:
         self.name = "onnxruntime-cuda" if on_gpu else "onnxruntime"
         self._providers = [(_CUDA, {"use_tf32": "0"})] if on_gpu else ["CPUExecutionProvider"]
         self._on_gpu = on_gpu
+        self.loads_into_this_process = not on_gpu
 
     def check_available(self) -> None:
         offered = _import().get_available_providers()

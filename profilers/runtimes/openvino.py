@@ -28,6 +28,7 @@ class OpenVinoRuntime:
 
     name = "openvino"
     clock = staticmethod(time.perf_counter_ns)
+    loads_into_this_process = True
 
     def check_available(self) -> None:
         import_openvino()

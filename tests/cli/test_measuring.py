@@ -61,3 +61,24 @@ def test_a_check_names_everything_that_is_missing(tmp_path: Path) -> None:
     for word in ("warpspeed", "threads", "9999", "each of 1000 threads"):
         assert any(word in line for line in missing)
     assert "round medians vary" in done.out
+
+
+def test_throughput_is_told_at_every_batch_size_and_number_of_threads(folder: Path) -> None:
+    done = natdeploy("benchmark", "a.onnx", "--batch", "4,1,4", "--threads", "1,2", "--fast", "--json", cwd=folder)
+    assert done.code == 0, done.err
+    document = json.loads(done.out)
+    rows = document["throughputs"]
+    assert [(row["batch_size"], row["threads"]) for row in rows] == [(4, 1), (4, 2), (1, 1), (1, 2)]
+    assert document["target"].endswith(".t1.b4")
+    assert rows[0]["images_per_second"] == document["images_per_second"] == pytest.approx(4000 / document["median_ms"])
+    assert all(row["low"] <= row["images_per_second"] <= row["high"] for row in rows)
+    assert document["peak_memory_bytes"] > 0
+
+
+@pytest.mark.parametrize("text", ["0", "", "1,", "-1", "two", "1e3", "100000"])
+def test_batch_sizes_that_are_none_are_refused(text: str, folder: Path) -> None:
+    from nat_deploy.cli._options import parse_counts
+    from nat_deploy.errors import InputError
+
+    with pytest.raises(InputError, match="--batch must be whole numbers of 1 to 99999"):
+        parse_counts("--batch", text)

@@ -33,7 +33,7 @@ def test_a_model_of_unknown_origin_is_measured_all_the_same(subnet_file, tmp_pat
 
 
 def test_a_missing_model_is_named(tmp_path: Path):
-    with pytest.raises(MissingError, match=r"model .*none.onnx' must exist"):
+    with pytest.raises(MissingError, match=r"model .*none.onnx' must be a file or one of efficientnet_b0"):
         benchmark_file(tmp_path / "none.onnx", "cpu")
 
 
@@ -43,3 +43,9 @@ def test_a_model_of_another_runtime_names_it(suffix, runtime, tmp_path):
     model.write_bytes(b"anything")
     with pytest.raises(InputError, match=f"a {suffix} model needs a device whose runtime is {runtime}, but device 'cpu' runs"):
         benchmark_file(model, "cpu")
+
+
+def test_energy_is_power_over_throughput(subnet_file, tmp_path, monkeypatch):  # noqa: F811
+    monkeypatch.setattr("profilers.measurement.Measurement.power_w", 10.0)
+    result = benchmark_file(export_subnet(subnet_file, tmp_path / "small.onnx").model, "cpu", settings=FEW)
+    assert result.energy_mj == pytest.approx(10.0 * result.measurement.median_ms)
