@@ -96,8 +96,8 @@ def main() -> None:
 
     feasible = [genes for genes in space.sample(rng, 5000) if latency.predictor.predict(genes[None]).high[0] <= budget_ms]
     randoms = [space.decode(genes) for genes in feasible[: args.random]]
-    errors = adapted.evaluate(randoms)
-    best_random = randoms[int(errors.argmin())]
+    errors = list(adapted.evaluate(randoms))
+    best_random = randoms[int(np.argmin(errors))]
 
     def test(evaluator: SupernetEvaluator, architecture: object) -> float:
         accuracy = evaluator.test_accuracy(architecture)  # type: ignore[arg-type]
@@ -125,7 +125,7 @@ def main() -> None:
         "returned": rows,
         "best_of_random": {
             "count": len(randoms),
-            "validation_top1_percent": 100 - float(errors.min()),
+            "validation_top1_percent": 100 - min(errors),
             "test_top1_percent": test(adapted, best_random),
         },
         "chosen_validation_top1_percent": 100 - found.chosen.error_percent,

@@ -82,6 +82,42 @@ def append_line(path: Path, line: str) -> None:
         raise writing_error(path, error) from error
 
 
+def remove_temporaries(folder: Path) -> None:
+    """Remove what processes that were killed while they wrote left anywhere in a folder, which must not be written to meanwhile."""
+    for path in folder.rglob(".*.tmp"):
+        with contextlib.suppress(OSError):
+            path.unlink()
+
+
+@contextlib.contextmanager
+def lock_folder(folder: Path) -> Iterator[None]:
+    """Hold a folder against other processes that want to hold it; the system gives it free when this process ends, however that ends.
+
+    Where the system cannot lock folders, nothing is held.
+
+    Raises:
+        InputError: Another process holds it.
+    """
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        yield
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise InputError(
+                f"folder '{folder}' must be used by one process at a time, but another is at work in it; wait for it, or stop it"
+            ) from error
+        except OSError:  # some network file systems cannot
+            pass
+        yield
+    finally:
+        os.close(handle)
+
+
 def read_json_document(path: Path) -> object:
     """The one JSON value of a file, read strictly: UTF-8, no key twice, no NaN or infinity.
 

@@ -25,14 +25,14 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from profilers.device_lock import device_lock
-from profilers.errors import ModelFileError, ProfilerError, RuntimeFailedError, WorkerDiedError, error_named
+from profilers.errors import ModelFileError, ProfilerError, WorkerDiedError, error_named, nothing_measured
 from profilers.job import Job, ModelFile
 from profilers.measurement import Measurement
 from profilers.package import package_environment
 from profilers.power_mode import hold_power_mode
 from profilers.results import Failure, ResultsWriter, read_results
 from profilers.runtimes import open_runtime
-from profilers.runtimes.base import LoadsSlowly, facts_for, file_sha256, timing_mode_of
+from profilers.runtimes.base import LoadsSlowly, OnAnotherDevice, facts_for, file_sha256, lock_name_for, timing_mode_of
 from profilers.strict_json import dumps, loads
 from profilers.target import Target
 
@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     Emit = Callable[[dict[str, Any]], None]
 
 HEARTBEAT_S = 5.0
+_POLL_S = 1.0
 WORKER_COMMAND = (sys.executable, "-m", "profilers", "worker")
 
 
@@ -81,8 +82,9 @@ def measure_job(
     def tell_of_waiting(message: str) -> None:
         emit({"event": "waiting", "message": message})
 
-    lock = device_lock(device, wait_s=wait_s, on_wait=tell_of_waiting)
-    with lock, hold_power_mode(job.power_mode, allow_change=allow_power_mode) as power_mode:
+    elsewhere = isinstance(runtime, OnAnotherDevice)
+    lock = device_lock(lock_name_for(runtime, device), wait_s=wait_s, on_wait=tell_of_waiting)
+    with lock, hold_power_mode(job.power_mode, allow_change=allow_power_mode, elsewhere=elsewhere) as power_mode:
         target = job.target_on(device, runtime.version(), power_mode, timing_mode_of(runtime))
         results = read_results(results_path)
         with ResultsWriter(results_path, results) as writer:
@@ -91,8 +93,7 @@ def measure_job(
             run.measure_all(results.measurements)
     emit({"event": "done", "num_measured": len(run.measured), "num_failed": len(run.failed)})
     if not run.measured:
-        message = next(iter(run.failed.values()))
-        raise RuntimeFailedError(f"at least one model must be measured, but all {len(run.failed)} failed: {message}")
+        raise nothing_measured(run.failed)
 
 
 @dataclass
@@ -175,7 +176,7 @@ class _Run:
             last_event = last_sign = time.monotonic()
             while True:
                 try:
-                    line = worker.lines.get(timeout=1.0)
+                    line = worker.lines.get(timeout=_POLL_S)
                 except queue.Empty:
                     now = time.monotonic()
                     if now - last_event > limit_s:

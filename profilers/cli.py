@@ -49,7 +49,7 @@ def _fail(error: ProfilerError, options: argparse.Namespace) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python3 -m profilers", description="Measure ONNX files on this device.")
+    parser = argparse.ArgumentParser(prog="python3 -m profilers", description="Measure model files on this device.")
     commands = parser.add_subparsers(metavar="COMMAND")
     commands.required = True
 
@@ -143,7 +143,7 @@ def _facts(options: argparse.Namespace) -> int:
     from profilers.device_facts import read_facts
     from profilers.power_mode import power_mode_label
     from profilers.runtimes import open_runtime
-    from profilers.runtimes.base import facts_for, timing_mode_of
+    from profilers.runtimes.base import OnAnotherDevice, facts_for, timing_mode_of
     from profilers.target import Target
 
     target = None
@@ -158,7 +158,9 @@ def _facts(options: argparse.Namespace) -> int:
             runtime.version(),
             options.precision,
             threads=options.threads,
-            power_mode=power_mode_label(options.power_mode, allow_change=options.allow_power_mode),
+            power_mode=power_mode_label(
+                options.power_mode, allow_change=options.allow_power_mode, elsewhere=isinstance(runtime, OnAnotherDevice)
+            ),
             batch_size=options.batch_size,
             timing_mode=timing_mode_of(runtime),
         )

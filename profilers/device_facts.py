@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import platform
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -40,8 +40,16 @@ _FIELDS = {
     "clocks_locked": (bool, OPTIONAL),
     "l4t": (str, OPTIONAL),
     "accelerator": (str, OPTIONAL),
+    "cpu_clusters": (str, OPTIONAL),
+    "thermal_status": (int, OPTIONAL),
+    "battery_c": (float, OPTIONAL),
+    "battery_percent": (float, OPTIONAL),
+    "is_charging": (bool, OPTIONAL),
+    "is_saving_power": (bool, OPTIONAL),
+    "is_screen_on": (bool, OPTIONAL),
 }
-_NEW = ("power_mode", "clocks_locked", "l4t", "accelerator")  # recordings from before lack them
+_NEW = tuple(_FIELDS)[-11:]  # recordings from before lack them
+_WARM_BATTERY_C = 37.0  # as in react-native-executorch
 
 
 @dataclass(frozen=True)
@@ -68,6 +76,14 @@ class DeviceFacts:
     clocks_locked: bool | None = None  # every clock that can move has one value left, as after `jetson_clocks`
     l4t: str | None = None  # release of the software of a Jetson: "36.4.3"
     accelerator: str | None = None  # what the runtime computes on, where it is not part of the board: "NVIDIA H200"
+    # The rest is of phones.
+    cpu_clusters: str | None = None  # "0-3 at 1803 MHz, 4-6 at 2348 MHz, 7 at 2850 MHz"
+    thermal_status: int | None = None  # 0 none, 1 light, 2 moderate, 3 severe; from 1 on the phone slows itself down
+    battery_c: float | None = None
+    battery_percent: float | None = None
+    is_charging: bool | None = None
+    is_saving_power: bool | None = None  # the user asked for it, and clocks are lower
+    is_screen_on: bool | None = None
 
     @property
     def device(self) -> str:
@@ -177,7 +193,21 @@ def warnings_of(facts: DeviceFacts, *, share_paused: float | None = None) -> tup
                 f"the hypervisor took {facts.steal_share:.1%} of the CPU time; measure on a machine of its own",
             )
         )
-    return tuple(found)
+    return (*found, *_warnings_of_phone(facts))
+
+
+def _warnings_of_phone(facts: DeviceFacts) -> Iterator[MeasurementWarning]:
+    if facts.thermal_status:
+        yield MeasurementWarning(
+            "throttled", f"the phone was at thermal status {facts.thermal_status} and slowed itself down; let it cool to status 0"
+        )
+    if facts.battery_c is not None and facts.battery_c > _WARM_BATTERY_C:
+        yield MeasurementWarning(
+            "temperature",
+            f"the battery had {facts.battery_c:.0f} degrees Celsius, and above {_WARM_BATTERY_C:.0f} phones soon slow down; let it cool",
+        )
+    if facts.is_saving_power:
+        yield MeasurementWarning("governor", "the phone was saving power, which lowers its clocks; switch battery saver off")
 
 
 def read_text(path: Path) -> str | None:

@@ -1,7 +1,7 @@
 """Errors of this package.
 
 ProfilerError
-├── ModelFileError             an ONNX file is missing, is not a model, or does not fit the job
+├── ModelFileError             a model file is missing, is not a model, or does not fit the job
 ├── RuntimeNotInstalledError   the software that runs models is not on this device
 ├── RuntimeFailedError         the runtime refused or broke while loading or running a model
 ├── DeviceBusyError            another profiler holds the device
@@ -14,13 +14,15 @@ Every message is one sentence: what must hold, what came, what to do.
 
 from __future__ import annotations
 
+from typing import Mapping
+
 
 class ProfilerError(Exception):
     """Base of all errors that a caller is meant to catch and show without a traceback."""
 
 
 class ModelFileError(ProfilerError):
-    """An ONNX file is missing, is not a model, or does not fit the job."""
+    """A model file is missing, is not a model, or does not fit the job."""
 
 
 class RuntimeNotInstalledError(ProfilerError):
@@ -57,3 +59,11 @@ _BY_NAME = {
 def error_named(name: str, message: str) -> ProfilerError:
     """Rebuild an error that crossed a process border as its class name and message."""
     return _BY_NAME.get(name, ProfilerError)(message)
+
+
+def nothing_measured(failures: Mapping[str, str]) -> RuntimeFailedError:
+    """Return the error of a job in which every model failed; with one model its own sentence says it best."""
+    message = next(iter(failures.values()))
+    if len(failures) == 1:
+        return RuntimeFailedError(message)
+    return RuntimeFailedError(f"at least one model must be measured, but all {len(failures)} failed: {message}")

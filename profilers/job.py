@@ -35,7 +35,7 @@ _REQUIRED = ("format", "runtime", "models")
 
 @dataclass(frozen=True)
 class ModelFile:
-    """One ONNX file of a job; with `sha256` given, a file with other bytes is refused."""
+    """One model file of a job; with `sha256` given, a file with other bytes is refused."""
 
     id: str
     path: str | Path

@@ -47,7 +47,7 @@ _SUMMARY = ("median_ms", "low_ms", "high_ms", "p25_ms", "p25_low_ms", "p25_high_
 
 @dataclass(frozen=True)
 class Measurement:
-    """All timed runs of one ONNX file on one target; every figure is computed from the raw samples.
+    """All timed runs of one model file on one target; every figure is computed from the raw samples.
 
     Report `median_ms` with `low_ms`..`high_ms`: it is what people expect and what trtexec prints. Compare,
     predict and search with `p25_ms` with `p25_low_ms`..`p25_high_ms`: noise only ever adds time, so a low

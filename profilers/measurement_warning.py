@@ -22,6 +22,7 @@ KINDS = (
     "temperature",  # it is hot, or grew hot
     "load",  # other processes were busy
     "timer_resolution",  # the model is so fast that several runs are timed together
+    "aggregated",  # the tool that runs the model tells one figure for many runs
 )
 
 

@@ -128,14 +128,25 @@ def measure_noise(
     clock: Clock = time.perf_counter_ns,
     loop: Callable[[], Runnable] = ReferenceLoop,
     sampler: Callable[[], ConditionSampler] = CpuSampler,
+    read: Callable[[], DeviceFacts] = read_facts,
+    cpu_times: Callable[[], CpuTimes | None] = CpuTimes.read,
 ) -> Noise:
-    """Time the loop for about so many seconds and judge the spread of its rounds."""
-    before = CpuTimes.read()
+    """Time the loop for about so many seconds and judge the spread of its rounds.
+
+    Args:
+        seconds: How long.
+        clock: Monotonic time in ns.
+        loop: Makes what is timed; with the rest, where that is not this device.
+        sampler: Watches the device meanwhile.
+        read: Reads its facts.
+        cpu_times: Reads its CPU time.
+    """
+    before = cpu_times()
     recorder = ConditionRecorder(sampler())
     # So many rounds are never reached, so the cap decides.
     settings = Settings(min_rounds=1_000_000, cap_s=max(seconds, 0.1))
     (timing,) = measure_sitting({"loop": loop()}, settings, clock=clock, rng=Random(0), observe=recorder.observe)
-    facts = replace(read_facts(), steal_share=steal_share(before, CpuTimes.read()))
+    facts = replace(read(), steal_share=steal_share(before, cpu_times()))
     conditions = recorder.samples()
     fast, slow = np.quantile(round_quantiles(timing.rounds, 0.5), [0.1, 0.9])
     return Noise(

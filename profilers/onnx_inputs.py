@@ -23,6 +23,7 @@ class OnnxInput:
 
     spec: TensorSpec  # with the batch filled in
     is_open: bool  # the file leaves the batch open
+    batch_name: str = ""  # of an open batch, where the file gives it one
 
 
 def read_inputs(path: Path, batch_size: int) -> dict[str, OnnxInput]:
@@ -44,22 +45,24 @@ def read_inputs(path: Path, batch_size: int) -> dict[str, OnnxInput]:
             f"a model must be a valid ONNX file, but {str(path)!r} cannot be read ({error}); export it again."
         ) from error
     return {
-        name: OnnxInput(TensorSpec(fill_shape(name, path.name, dims, batch_size), dtype), None in dims)
-        for name, (dims, dtype) in inputs.items()
+        name: OnnxInput(TensorSpec(fill_shape(name, path.name, dims, batch_size), dtype), None in dims, batch_name)
+        for name, (dims, dtype, batch_name) in inputs.items()
     }
 
 
-def _shape(item: bytes) -> tuple[tuple[int | None, ...], str]:
-    """Dimensions (None: open) and type of a ValueInfoProto."""
+def _shape(item: bytes) -> tuple[tuple[int | None, ...], str, str]:
+    """Dimensions (None: open), type, and name of the first dimension of a ValueInfoProto."""
     (kind,) = _messages(item, 2)
     (tensor,) = _messages(kind, 1)
     (element,) = (value for number, value in _fields(tensor) if number == 1)
     dims: list[int | None] = []
+    names: list[str] = []
     for shape in _messages(tensor, 2):
         for dim in _messages(shape, 1):
             known = [value for number, value in _fields(dim) if number == 1]
             dims.append(int(known[0]) if known and isinstance(known[0], int) and known[0] > 0 else None)
-    return tuple(dims), _TYPES[int(element)]
+            names.append(_text(dim, 2))
+    return tuple(dims), _TYPES[int(element)], names[0] if names else ""
 
 
 def _text(message: bytes, field: int) -> str:

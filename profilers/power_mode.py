@@ -117,28 +117,29 @@ def active_power_mode() -> str | None:
     return None if mode is None else mode.label
 
 
-def power_mode_label(wanted: str, *, allow_change: bool) -> str:
-    """Label of the mode in which a job that wants `wanted` would run here.
+def power_mode_label(wanted: str, *, allow_change: bool, elsewhere: bool = False) -> str:
+    """Label of the mode in which a job that wants `wanted` would run; arguments as of `hold_power_mode`.
 
     Raises:
         JobError: As `hold_power_mode`.
     """
-    before, mode = _choose(find_power_mode_tool(), wanted, allow_change=allow_change)
+    before, mode = _choose(None if elsewhere else find_power_mode_tool(), wanted, allow_change=allow_change)
     return mode.label if mode is not None else before.label if before is not None else DEFAULT
 
 
 @contextmanager
-def hold_power_mode(wanted: str, *, allow_change: bool) -> Iterator[str]:
+def hold_power_mode(wanted: str, *, allow_change: bool, elsewhere: bool = False) -> Iterator[str]:
     """Keep the device in a power mode and yield its label; afterwards it is in the mode it was in before.
 
     Args:
         wanted: Number, name or label of a mode; "default" leaves the device as it is.
         allow_change: Without it, a device in another mode is refused.
+        elsewhere: The device is not this one but one that is driven from here, and it has no modes.
 
     Raises:
         JobError: There is no such mode, or the device is not in it and may not or cannot be put into it.
     """
-    tool = find_power_mode_tool()
+    tool = None if elsewhere else find_power_mode_tool()
     if tool is not None:
         restore_left_over(tool)
     before, mode = _choose(tool, wanted, allow_change=allow_change)

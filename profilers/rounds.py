@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from itertools import repeat
 from typing import Protocol, runtime_checkable
 
-from profilers.errors import ProfilerError
+from profilers.errors import ProfilerError, TransportError
 from profilers.measurement_warning import MeasurementWarning
 from profilers.settings import Settings
 from profilers.statistics import SEQUENTIAL_CONFIDENCE, median_interval, quantile_of
@@ -19,6 +19,7 @@ from profilers.statistics import SEQUENTIAL_CONFIDENCE, median_interval, quantil
 RANKING_QUANTILE = 0.25  # see Measurement
 _SETTLED = 0.02  # warm-up ends when ten runs differ by less than this from the ten before
 _MIN_RESOLUTIONS = 1000  # a sample lasts at least so many ticks of the clock
+_REWARM_CALL_MS = 100.0  # between calls the model was thrown away and the clock fell
 
 
 class Clock(Protocol):
@@ -33,6 +34,14 @@ class Runnable(Protocol):
 
     def run(self) -> object:
         """Run once on inputs made before, and return when the result is there."""
+
+
+@runtime_checkable
+class RunsInCalls(Protocol):
+    """What no clock of this machine reaches: a program elsewhere makes many runs at a call, and tells how long they took."""
+
+    def run_many(self, count: int, *, warm_up_ms: float) -> tuple[int, ...]:
+        """Warm up for about so long, run so many times, and return ns of each run, or one figure for a run of all of them."""
 
 
 @runtime_checkable
@@ -63,6 +72,7 @@ class Candidate:
     session: Runnable
     num_warmup: int = 0
     runs_per_sample: int = 1
+    runs_per_call: int = 0  # of a session that runs in calls; a call is a round
     rounds: list[Round] = field(default_factory=list)
     warnings: list[MeasurementWarning] = field(default_factory=list)
     # What the reference told about the rounds, see `profilers.reference`.
@@ -114,11 +124,15 @@ class Stopwatch:
     def warm_up(self, candidate: Candidate) -> bool:
         """Run until times stand still; False if the session failed."""
         self.on_progress(candidate.id, "warm_up")
-        try:
-            durations, is_settled = _warm_up(candidate.session.run, self.settings, self.clock)
-        except ProfilerError as error:
-            self._on_failed(candidate.id, error)
-            return False
+        with self._reporting(candidate) as step:
+            if isinstance(candidate.session, RunsInCalls):
+                self._warm_up_in_calls(candidate, candidate.session)
+            else:
+                self._warm_up_in_runs(candidate)
+        return step.is_done
+
+    def _warm_up_in_runs(self, candidate: Candidate) -> None:
+        durations, is_settled = _warm_up(candidate.session.run, self.settings, self.clock)
         candidate.num_warmup = len(durations)
         typical = max(1.0, statistics.median(durations[-10:]))
         candidate.runs_per_sample = max(1, math.ceil(_MIN_RESOLUTIONS * self._resolution_ns / typical))
@@ -138,19 +152,35 @@ class Stopwatch:
                     "percentiles are of their means",
                 )
             )
-        return True
+
+    def _warm_up_in_calls(self, candidate: Candidate, session: RunsInCalls) -> None:
+        settings = self.settings
+        durations = session.run_many(settings.min_runs, warm_up_ms=settings.warm_up_ms)
+        candidate.num_warmup = settings.min_runs
+        candidate.runs_per_call = max(settings.min_runs, math.ceil(settings.round_ms * 1e6 / statistics.median(durations)))
+        if len(durations) < settings.min_runs:
+            candidate.runs_per_sample = candidate.runs_per_call
+            candidate.warnings.append(
+                MeasurementWarning(
+                    "aggregated",
+                    f"the program on the device tells one figure for {candidate.runs_per_call} runs, so that percentiles "
+                    "and the share of slow runs are those of such figures",
+                )
+            )
 
     def add_round(self, candidate: Candidate, pass_number: int) -> bool:
         """Time one more round; False if the session failed."""
         self.on_progress(candidate.id, "round")
         self._observe()
         start_ns = self.clock()
-        try:
+        with self._reporting(candidate) as step:
             _take_parts(candidate.session)  # of runs that belong to no round
-            samples = _time_round(candidate.session.run, self.settings, self.clock, candidate.runs_per_sample)
+            if isinstance(candidate.session, RunsInCalls):
+                samples = candidate.session.run_many(candidate.runs_per_call, warm_up_ms=_REWARM_CALL_MS)
+            else:
+                samples = _time_round(candidate.session.run, self.settings, self.clock, candidate.runs_per_sample)
             parts = _take_parts(candidate.session)
-        except ProfilerError as error:
-            self._on_failed(candidate.id, error)
+        if not step.is_done:
             return False
         spent_ns = sum(samples) * candidate.runs_per_sample
         candidate.rounds.append(
@@ -168,6 +198,25 @@ class Stopwatch:
             )
         )
         return True
+
+    @contextmanager
+    def _reporting(self, candidate: Candidate) -> Iterator[_Step]:
+        """Report what a session fails with; a device that is gone is no failure of a session."""
+        step = _Step()
+        try:
+            yield step
+            step.is_done = True
+        except TransportError:
+            raise
+        except ProfilerError as error:
+            self._on_failed(candidate.id, error)
+
+
+@dataclass
+class _Step:
+    """Something that is done with a session."""
+
+    is_done: bool = False
 
 
 def _warm_up(run: Callable[[], object], settings: Settings, clock: Clock) -> tuple[list[int], bool]:

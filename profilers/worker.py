@@ -22,12 +22,12 @@ from typing import TYPE_CHECKING, Any
 
 from profilers.conditions import ConditionRecorder, condition_warnings, sampler_of, share_paused
 from profilers.device_facts import CpuTimes, steal_share, warnings_of
-from profilers.errors import JobError, ProfilerError
+from profilers.errors import JobError, ProfilerError, TransportError
 from profilers.job import Job
 from profilers.measurement import Measurement
 from profilers.protocol import Timing, measure_sitting
 from profilers.runtimes import open_runtime
-from profilers.runtimes.base import facts_for, timing_mode_of
+from profilers.runtimes.base import OnAnotherDevice, facts_for, timing_mode_of
 from profilers.sitting import Sitting
 from profilers.strict_json import checked_object, dumps, loads
 
@@ -75,8 +75,10 @@ def measure_group(job: Job, ids: Sequence[str], runtime: Runtime, emit: Emit) ->
     Raises:
         JobError: The CPUs of the job are not there.
         RuntimeNotInstalledError: The runtime is not on this device.
+        TransportError: The runtime drives another device, which is gone.
     """
-    _bind(job.affinity)
+    elsewhere = runtime if isinstance(runtime, OnAnotherDevice) else None
+    (_bind if elsewhere is None else elsewhere.bind)(job.affinity)
     runtime.check_available()  # some packages take seconds to import, which is no part of loading a model
     facts = facts_for(runtime)
     target = job.target_on(facts.device, runtime.version(), facts.target_power_mode, timing_mode_of(runtime))
@@ -101,12 +103,14 @@ def measure_group(job: Job, ids: Sequence[str], runtime: Runtime, emit: Emit) ->
                     # Untrained weights produce denormals, which some CPUs compute a hundred times slower.
                     flush_denormals=True,
                 )
+            except TransportError:
+                raise
             except ProfilerError as error:
                 failed(model.id, error)
                 continue
             load_ms[model.id] = (time.perf_counter_ns() - started) / 1e6
             sessions[model.id] = stack.enter_context(session)
-        before = CpuTimes.read()
+        before = CpuTimes.read() if elsewhere is None else None
         sitting_id = uuid.uuid4().hex
         recorder = ConditionRecorder(sampler_of(runtime))
 

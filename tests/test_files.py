@@ -2,12 +2,22 @@
 
 import errno
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from nat_deploy.errors import FileFormatError, InputError, MissingError, NatDeployError, WorkError
-from nat_deploy.files import append_line, open_atomically, parse_json, read_json_document, write_atomically
+from nat_deploy.files import (
+    append_line,
+    lock_folder,
+    open_atomically,
+    parse_json,
+    read_json_document,
+    remove_temporaries,
+    write_atomically,
+)
 
 
 def only_files(folder: Path) -> list[str]:
@@ -98,6 +108,40 @@ class TestAppendLine:
     def test_a_line_is_one_line(self, tmp_path: Path) -> None:
         with pytest.raises(ValueError, match="line break"):
             append_line(tmp_path / "a", "one\ntwo")
+
+
+def test_leftovers_of_killed_writers_go_and_nothing_else(tmp_path: Path) -> None:
+    (tmp_path / "deep").mkdir()
+    for name in (".a.json.0123abcd.tmp", "deep/.001.tmp", "a.tmp", ".hidden", "deep/b.json"):
+        (tmp_path / name).write_text("half")
+    remove_temporaries(tmp_path)
+    assert only_files(tmp_path) == [".hidden", "a.tmp", "deep"]
+    assert only_files(tmp_path / "deep") == ["b.json"]
+
+
+HOLD = """
+import sys
+from pathlib import Path
+from nat_deploy.files import lock_folder
+with lock_folder(Path(sys.argv[1])):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="folders are locked on POSIX systems only")
+def test_a_folder_is_held_until_the_process_ends_however_it_ends(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", HOLD, str(tmp_path)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"held\n"
+        with pytest.raises(InputError, match="must be used by one process at a time"), lock_folder(tmp_path):
+            pass
+        process.kill()
+    with lock_folder(tmp_path):
+        pass
+    with lock_folder(tmp_path):
+        assert only_files(tmp_path) == []
 
 
 class TestReadJson:

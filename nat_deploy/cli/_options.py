@@ -15,6 +15,16 @@ AllowPowerMode = Annotated[
 ]
 Threads = Annotated[int | None, typer.Option(min=1, help="Instead of the device's: another target, with tables of its own.")]
 BatchSize = Annotated[int | None, typer.Option(min=1, help="Instead of the device's: another target, with tables of its own.")]
+Workers = Annotated[
+    int | None,
+    typer.Option(
+        help="Processes that evaluate networks, at most one per CPU core; by default networks are evaluated one after the other. "
+        "With --cluster, workers there."
+    ),
+]
+Cluster = Annotated[
+    str | None, typer.Option(help="Address of a Ray cluster that evaluates networks: HOST:PORT, auto, or local for this machine.")
+]
 PrecisionName = Annotated[
     str | None,
     typer.Option("--precision", help="fp32, fp16 or int8, instead of the device's: another target, with tables of its own."),

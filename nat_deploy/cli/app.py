@@ -10,6 +10,7 @@ from nat_deploy.cli import (
     describe,
     devices,
     export,
+    finetune,
     import_weights,
     profile,
     quickstart,
@@ -36,6 +37,7 @@ app.add_typer(table.app, name="table")
 app.command()(describe.describe)
 app.command("import-weights")(import_weights.import_weights)
 app.command()(search.search)
+app.command()(finetune.finetune)
 app.command()(export.export)
 app.command()(benchmark.benchmark)
 app.command()(report.report)

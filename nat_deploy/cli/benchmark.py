@@ -13,14 +13,17 @@ _PERCENTILES = (90, 95, 99)
 
 
 def benchmark(
-    files: Annotated[list[Path], typer.Argument(help="ONNX files; several take turns and are compared with the first.")],
+    files: Annotated[
+        list[Path],
+        typer.Argument(help="Model files that the device's runtime reads; several take turns and are compared with the first."),
+    ],
     device: DeviceName = "cpu",
     fast: Annotated[bool, typer.Option("--fast", help="Until the interval is 2 % up and down, instead of 1 %.")] = False,
     precise: Annotated[bool, typer.Option("--precise", help="Until it is 0.5 % up and down.")] = False,
     allow_power_mode: AllowPowerMode = False,
     json: Json = False,
 ) -> None:
-    """Measure ONNX files on a device: latency with interval, percentiles, throughput; the prediction beside it."""
+    """Measure model files on a device: latency with interval, percentiles, throughput; the prediction beside it."""
     from nat_deploy.cli._output import answer, progress_bar
     from nat_deploy.errors import InputError
     from nat_deploy.walk.benchmark import benchmark_files

@@ -91,6 +91,13 @@ def _misfits(device: "Device", facts: "DeviceFacts") -> list[str]:
     return found
 
 
+def _battery(facts: "DeviceFacts") -> str | None:
+    if facts.battery_percent is None:
+        return None
+    heat = "" if facts.battery_c is None else f" at {facts.battery_c:.0f} degrees Celsius"
+    return f"{facts.battery_percent:.0f} %{heat}{', charging' if facts.is_charging else ''}"
+
+
 def _noise_lines(noise: "Noise") -> list[str]:
     facts = noise.facts
     known = {
@@ -100,6 +107,10 @@ def _noise_lines(noise: "Noise") -> list[str]:
         "temperature": None if facts.temperature_c is None else f"{facts.temperature_c:.0f} degrees Celsius",
         "quota": None if facts.cpu_quota_cores is None else f"{facts.cpu_quota_cores:g} cores",
         "steal": None if facts.steal_share is None else f"{100 * facts.steal_share:.1f} %",
+        "clusters": facts.cpu_clusters,
+        "thermal status": facts.thermal_status,
+        "battery": _battery(facts),
+        "screen": None if facts.is_screen_on is None else "on" if facts.is_screen_on else "off",
         "load average": None if facts.load_average is None else f"{facts.load_average:g}",
         "free memory": None if facts.free_ram_mb is None else f"{facts.free_ram_mb:.0f} MB",
     }

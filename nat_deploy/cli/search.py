@@ -1,10 +1,11 @@
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from nat_deploy.cli._options import AllowPowerMode, Json, parse_resolutions
+from nat_deploy.cli._options import AllowPowerMode, Cluster, Json, Workers, parse_resolutions
 
 
 def search(
@@ -43,7 +44,12 @@ def search(
     finalists: Annotated[int, typer.Option(min=1, help="Networks to measure and return.")] = 4,
     seed: Annotated[int, typer.Option(help="Of all randomness.")] = 0,
     out: Annotated[Path | None, typer.Option(help="Folder of the run; by default runs/DATE-TIME.")] = None,
-    resume: Annotated[Path | None, typer.Option(help="Continue the run in this folder; no other option is needed.")] = None,
+    workers: Workers = None,
+    cluster: Cluster = None,
+    resume: Annotated[
+        Path | None,
+        typer.Option(help="Continue the run in this folder; no other option is needed, and only --workers and --cluster count."),
+    ] = None,
     allow_power_mode: AllowPowerMode = False,
     json: Json = False,
 ) -> None:
@@ -58,6 +64,8 @@ def search(
 
     if resume is not None:
         request, run = load_request(resume), resume
+        if workers is not None or cluster is not None:  # where the run goes on, not what it finds
+            request = replace(request, workers=workers, cluster=cluster)
     else:
         if not (latency_budget or budget):
             raise InputError("a search needs a budget, but none came; add for example --latency-budget 20ms")
@@ -77,6 +85,8 @@ def search(
             finalists=finalists,
             seed=seed,
             allow_power_mode=allow_power_mode,
+            workers=workers,
+            cluster=cluster,
         )
         run = out or Path("runs") / datetime.now().strftime("%Y-%m-%d-%H%M%S")
     tell(f"run folder {run}; if it is stopped: natdeploy search --resume {run}")

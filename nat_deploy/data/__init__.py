@@ -1,7 +1,7 @@
 """Data sets: found, divided, decoded once, and turned into batches."""
 
 from nat_deploy.data.augmentation import Augmentation
-from nat_deploy.data.batches import Batch, batches, calibration_batches, normalise
+from nat_deploy.data.batches import Batch, batches, calibration_batches, calibration_images, normalise, training_batch
 from nat_deploy.data.cache import Progress
 from nat_deploy.data.dataset import DataSplits, ImageSet, Normalisation, measure_normalisation
 from nat_deploy.data.load import load_data
@@ -17,7 +17,9 @@ __all__ = [
     "Progress",
     "batches",
     "calibration_batches",
+    "calibration_images",
     "load_data",
     "measure_normalisation",
     "normalise",
+    "training_batch",
 ]

@@ -5,6 +5,8 @@ matrix per image. So an augmented batch costs little more than a resized one, al
 """
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -26,6 +28,11 @@ class Augmentation:
                  factors are drawn from `1 - x .. 1 + x`
     erase_share  share of images that lose one square, set to the mean colour
     erase_side   side of that square, as a share of the image's side
+    rand_augment number of random operations on each image (shears, rotations, colours …), drawn by RandAugment; it works image by image, so it is the
+                 one part that costs time
+    rand_augment_magnitude
+                 how far these go, 0..30
+    cutmix_share share of batches whose images each get a rectangle of another one, and a share of its label
 
     Defaults: the recipe of Once-for-all (brightness 32/255, saturation 0.5) with milder crops, for data smaller than ImageNet.
     """
@@ -38,15 +45,22 @@ class Augmentation:
     saturation: float = 0.5
     erase_share: float = 0.0
     erase_side: float = 0.35
+    rand_augment: int = 0
+    rand_augment_magnitude: int = 9
+    cutmix_share: float = 0.0
 
     def __post_init__(self) -> None:
         if not 0 < self.crop_area[0] <= self.crop_area[1] <= 1:
             raise ValueError(f"crop_area must rise within 0..1, but is {self.crop_area}")
         if self.crop_ratio < 1:
             raise ValueError(f"crop_ratio must be at least 1, but is {self.crop_ratio}")
-        for name in ("brightness", "contrast", "saturation", "erase_share", "erase_side"):
+        for name in ("brightness", "contrast", "saturation", "erase_share", "erase_side", "cutmix_share"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} must lie in 0..1, but is {getattr(self, name)}")
+        if self.rand_augment < 0 or not 0 <= self.rand_augment_magnitude <= 30:
+            raise ValueError(
+                f"rand_augment must be at least 0 and its magnitude in 0..30, but they are {self.rand_augment} and {self.rand_augment_magnitude}"
+            )
 
 
 def shrink(images: Tensor, size: int) -> Tensor:
@@ -99,6 +113,36 @@ def erase_squares(images: Tensor, augmentation: Augmentation, generator: torch.G
     for index in chosen:
         top, left = corners[index]
         images[index, :, top : top + side, left : left + side] = 0
+
+
+def random_operations(pixels: Tensor, augmentation: Augmentation, generator: torch.Generator) -> Tensor:
+    """Images uint8 `(n, 3, s, s)` after RandAugment (Cubuk et al., arXiv 1909.13719)."""
+    from torchvision.transforms import v2  # slow to import, and few need it
+
+    operations = v2.RandAugment(augmentation.rand_augment, augmentation.rand_augment_magnitude, fill=[128.0])
+    with _drawing_from(generator):
+        return torch.stack([operations(image) for image in pixels])
+
+
+def mix_rectangles(
+    images: Tensor, labels: Tensor, num_classes: int, augmentation: Augmentation, generator: torch.Generator
+) -> tuple[Tensor, Tensor]:
+    """CutMix (Yun et al., arXiv 1905.04899) for some batches of images `(n, 3, r, r)`; their labels become probabilities `(n, num_classes)`."""
+    from torchvision.transforms import v2
+
+    if float(torch.rand((), generator=generator)) >= augmentation.cutmix_share:
+        return images, labels
+    with _drawing_from(generator):
+        mixed, probabilities = v2.CutMix(num_classes=num_classes)(images, labels)
+    return mixed, probabilities
+
+
+@contextmanager
+def _drawing_from(generator: torch.Generator) -> Iterator[None]:
+    """torchvision draws from torch's one generator: lend it a state that `generator` chose, and put its own back."""
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(int(torch.randint(2**62, (), generator=generator)))
+        yield
 
 
 def _uniform(count: int, low: float, high: float, generator: torch.Generator) -> Tensor:

@@ -5,7 +5,15 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from nat_deploy.data.augmentation import Augmentation, erase_squares, random_colour_matrices, random_crops, shrink
+from nat_deploy.data.augmentation import (
+    Augmentation,
+    erase_squares,
+    mix_rectangles,
+    random_colour_matrices,
+    random_crops,
+    random_operations,
+    shrink,
+)
 from nat_deploy.data.dataset import ImageSet, Normalisation
 
 Batch = tuple[Tensor, Tensor]
@@ -41,21 +49,51 @@ def batches(
     if drop_last and len(order) > batch_size:
         order = order[: len(order) // batch_size * batch_size]
     for picked in torch.split(order, batch_size):
-        pixels = image_set.images[picked.to(image_set.images.device)].to(device).float()
+        pixels = image_set.images[picked.to(image_set.images.device)].to(device)
         labels = image_set.labels[picked.to(image_set.labels.device)].to(device)
         if augmentation is None or generator is None:
-            images = normalise(shrink(pixels, resolution), image_set.normalisation)
+            images = normalise(shrink(pixels.float(), resolution), image_set.normalisation)
         else:
             images = _augmented(pixels, resolution, augmentation, generator, image_set.normalisation)
         yield images.contiguous(memory_format=torch.channels_last), labels
 
 
+def training_batch(
+    image_set: ImageSet,
+    *,
+    resolution: int,
+    generator: torch.Generator,
+    augmentation: Augmentation,
+    num_classes: int,
+    device: str | torch.device = "cpu",
+) -> Batch:
+    """The whole (small) set as one batch, augmented; as `batches` gives it, but where images are mixed, labels are probabilities `(n, num_classes)`."""
+    images, labels = next(
+        batches(
+            image_set,
+            batch_size=len(image_set),
+            resolution=resolution,
+            generator=generator,
+            augmentation=augmentation,
+            device=device,
+        )
+    )
+    if augmentation.cutmix_share:
+        images, labels = mix_rectangles(images, labels, num_classes, augmentation, generator)
+    return images, labels
+
+
 def calibration_batches(
     image_set: ImageSet, *, count: int, batch_size: int, resolution: int, seed: int = 0, device: str | torch.device = "cpu"
 ) -> Iterator[Batch]:
-    """`count` images of the set (all, if there are fewer), the same for the same seed: for batch-norm statistics, int8 ranges."""
-    chosen = torch.randperm(len(image_set), generator=torch.Generator().manual_seed(seed))[:count]
-    return batches(image_set.subset(chosen), batch_size=batch_size, resolution=resolution, device=device)
+    """Batches of `calibration_images`: for batch-norm statistics, int8 ranges."""
+    chosen = calibration_images(image_set, count=count, seed=seed)
+    return batches(chosen, batch_size=batch_size, resolution=resolution, device=device)
+
+
+def calibration_images(image_set: ImageSet, *, count: int, seed: int = 0) -> ImageSet:
+    """`count` images of the set in random order (all, if there are fewer), the same for the same seed."""
+    return image_set.subset(torch.randperm(len(image_set), generator=torch.Generator().manual_seed(seed))[:count])
 
 
 def normalise(pixels: Tensor, normalisation: Normalisation) -> Tensor:
@@ -67,7 +105,9 @@ def normalise(pixels: Tensor, normalisation: Normalisation) -> Tensor:
 def _augmented(
     pixels: Tensor, resolution: int, augmentation: Augmentation, generator: torch.Generator, normalisation: Normalisation
 ) -> Tensor:
-    images = random_crops(pixels, resolution, augmentation, generator)
+    if augmentation.rand_augment:
+        pixels = random_operations(pixels, augmentation, generator)
+    images = random_crops(pixels.float(), resolution, augmentation, generator)
     matrices, offsets = random_colour_matrices(images, augmentation, generator)
     mean, std = (torch.tensor(values, device=images.device).view(3, 1) for values in (normalisation.mean, normalisation.std))
     scale = 1 / (255 * std)  # normalising is one more colour matrix

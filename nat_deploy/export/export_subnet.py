@@ -26,7 +26,7 @@ from nat_deploy.export.preprocessing import from_pixels, to_pixels
 from nat_deploy.export.quantisation import LabelledImages, OnStep, QuantisationReport, quantise
 from nat_deploy.export.sidecar import Part, Sidecar, save_sidecar, sidecar_path
 from nat_deploy.export.to_onnx import subnet_to_onnx
-from nat_deploy.export.weights import calibrated, find_weights, hash_weights
+from nat_deploy.export.weights import calibrated, check_classes, find_weights, hash_weights
 from nat_deploy.files import open_atomically, writing_error
 from nat_deploy.onnx_graphs import OPSET, Int8Form, Precision, Quantisation
 from nat_deploy.spaces.subnet_file import SubnetFile
@@ -134,7 +134,7 @@ def export_subnet(
     quantisation: Quantisation | None = None
     quantised: QuantisationReport | None = None
     if precision == "int8" and data is not None:
-        _check_classes(data, subnet_file.num_classes, found.class_names)
+        check_classes(data, found, purpose="judge int8")
         quantisation, quantised = quantise(
             subnet_file.space.blocks(arch),
             arrays,
@@ -264,15 +264,6 @@ def _check_precision(precision: Precision, has_images: bool, fold_batch_norm: bo
         raise InputError(f"batch norms must be folded in {precision}, but fold_batch_norm is False; leave it out")
     if not 0 <= max_drop < inf:
         raise InputError(f"max_drop must be a number of points of at least 0, but it is {max_drop}; give for example 1.0")
-
-
-def _check_classes(data: DataSplits, num_classes: int, class_names: tuple[str, ...] | None) -> None:
-    """An accuracy can be lost only where there is one: the images must be of the network's classes, in their order."""
-    if data.num_classes != num_classes or class_names not in (None, data.class_names):
-        raise InputError(
-            f"images that judge int8 must be of the network's {num_classes} classes, but '{data.name}' has {data.num_classes} "
-            f"or other ones ({', '.join(data.class_names)[:80]}); calibrate with the data that the network was trained on"
-        )
 
 
 def _check_plain(format: str, precision: Precision, preprocessing: bool) -> None:

@@ -1,7 +1,8 @@
-"""Where the weights of an export come from."""
+"""A subnet's weights in a file: where they come from, and what is written beside them."""
 
 import hashlib
-from dataclasses import dataclass
+import json
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TypeVar
 
@@ -10,10 +11,10 @@ from pydantic import TypeAdapter, ValidationError
 from safetensors import safe_open
 
 from nat_deploy.data import DataSplits, Normalisation, calibration_batches
-from nat_deploy.errors import ArchitectureError, FileFormatError, MissingError
+from nat_deploy.errors import ArchitectureError, FileFormatError, InputError, MissingError
 from nat_deploy.onnx_graphs import Weights
 from nat_deploy.spaces.subnet_file import SubnetFile
-from nat_deploy.supernets import Subnet, calibrate_batch_norm, extract_subnet, load_subnet_weights, load_supernet
+from nat_deploy.supernets import Subnet, calibrate_batch_norm, extract_subnet, load_subnet_weights, load_supernet, save_weights
 
 _CALIBRATION_BATCH = 64
 
@@ -65,10 +66,34 @@ def find_weights(subnet_file: SubnetFile, supernet: Path | None) -> WeightedSubn
     )
 
 
+def save_trained(path: Path, subnet: Subnet, data: DataSplits) -> None:
+    """Write weights atomically, with what `find_weights` reads of the data they were trained on."""
+    metadata = {
+        "class_names": json.dumps(data.class_names),
+        "normalisation": json.dumps(asdict(data.normalisation)),
+        "trained_on": data.name,
+    }
+    save_weights(path, subnet.state_dict(), metadata)
+
+
 def calibrated(subnet: Subnet, data: DataSplits, *, resolution: int, num_images: int, seed: int) -> Subnet:
     """A copy of `subnet` with the batch-norm statistics of training images."""
     batches = calibration_batches(data.train, count=num_images, batch_size=_CALIBRATION_BATCH, resolution=resolution, seed=seed)
     return calibrate_batch_norm(subnet, (images for images, _ in batches))
+
+
+def check_classes(data: DataSplits, found: WeightedSubnet, *, purpose: str) -> None:
+    """An accuracy exists only on images of the network's classes, in their order; `purpose` says what the images do.
+
+    Raises:
+        InputError: The data set has other classes.
+    """
+    num_classes = found.subnet.blocks[-1].out_channels
+    if data.num_classes != num_classes or found.class_names not in (None, data.class_names):
+        raise InputError(
+            f"images that {purpose} must be of the network's {num_classes} classes, but '{data.name}' has {data.num_classes} "
+            f"or other ones ({', '.join(data.class_names)[:80]}); give the data that the network was trained on"
+        )
 
 
 def hash_weights(weights: Weights) -> str:

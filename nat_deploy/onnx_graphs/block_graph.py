@@ -28,16 +28,24 @@ class GraphBuilder:
         self.initializers: list[onnx.TensorProto] = []
         self._weights = weights
         self._fold_batch_norm = fold_batch_norm
+        self._eps = BATCH_NORM_EPS  # of the block that is being added
 
     def add_block(self, index: int, block: Block, features: str) -> str:
         """Append the nodes of the block at `index` that reads the tensor `features`; returns the name of its output."""
-        prefix = f"{index}."
+        prefix, self._eps = f"{index}.", block.batch_norm_eps
         match block.kind:
             case "conv":
                 convolved = self._convolution(prefix + "conv", prefix + "bn", features, stride=block.stride)
-                return self._activation(block.activation, convolved)
+                activated = self._activation(block.activation, convolved)
+                return self._node("Add", [features, activated], prefix + "shortcut") if block.shortcut else activated
             case "mbconv":
                 return self._mbconv(prefix, block, features)
+            case "bottleneck":
+                return self._bottleneck(prefix, block, features)
+            case "maxpool":
+                padding = [block.kernel_size // 2] * 4
+                shape = {"kernel_shape": [block.kernel_size] * 2, "strides": [block.stride] * 2, "pads": padding}
+                return self._node("MaxPool", [features], prefix + "maxpool", **shape)
             case "pool":
                 return self._node("Flatten", [self._node("GlobalAveragePool", [features], prefix + "pool")], prefix + "flat")
             case "linear":
@@ -59,6 +67,22 @@ class GraphBuilder:
         features = self._convolution(prefix + "projection", prefix + "projection_bn", features)
         return self._node("Add", [entered, features], prefix + "shortcut") if block.shortcut else features
 
+    def _bottleneck(self, prefix: str, block: Block, entered: str) -> str:
+        features = self._activation(block.activation, self._convolution(prefix + "conv1", prefix + "conv1_bn", entered))
+        features = self._convolution(prefix + "conv2", prefix + "conv2_bn", features, stride=block.stride)
+        features = self._activation(block.activation, features)
+        features = self._convolution(prefix + "conv3", prefix + "conv3_bn", features)
+        beside = entered if block.shortcut else self._downsample(prefix, block, entered)
+        return self._activation(block.activation, self._node("Add", [beside, features], prefix + "shortcut"))
+
+    def _downsample(self, prefix: str, block: Block, features: str) -> str:
+        if block.stride > 1:
+            # The last window of an odd size holds what there is; written as padding that does not count, since runtimes differ over ceil_mode.
+            missing = -block.in_size % block.stride
+            shape = {"kernel_shape": [block.stride] * 2, "strides": [block.stride] * 2, "pads": [0, 0, missing, missing]}
+            features = self._node("AveragePool", [features], prefix + "pooled", count_include_pad=0, **shape)
+        return self._convolution(prefix + "downsample", prefix + "downsample_bn", features)
+
     def _squeeze_excite(self, prefix: str, features: str) -> str:
         squeezed = self._node("GlobalAveragePool", [features], prefix + "se_squeeze")
         reduced = self._activation("relu", self._biased_convolution(prefix + "se_reduce", squeezed))
@@ -69,13 +93,13 @@ class GraphBuilder:
         weight = self._weights[f"{name}.weight"]
         parts = [self._weights[f"{batch_norm}.{part}"] for part in ("weight", "bias", "running_mean", "running_var")]
         if self._fold_batch_norm:
-            weight, bias = fold_batch_norm(weight, *parts)
+            weight, bias = fold_batch_norm(weight, *parts, eps=self._eps)
             inputs = [features, self._stored(f"{name}.weight", weight), self._stored(f"{name}.bias", bias)]
             return self._conv_node(inputs, name, weight.shape[-1], stride, groups)
         convolved = self._conv_node([features, self._stored(f"{name}.weight", weight)], name, weight.shape[-1], stride, groups)
         names = ("weight", "bias", "running_mean", "running_var")
         stored = [self._stored(f"{batch_norm}.{part}", values) for part, values in zip(names, parts, strict=True)]
-        return self._node("BatchNormalization", [convolved, *stored], batch_norm, epsilon=BATCH_NORM_EPS)
+        return self._node("BatchNormalization", [convolved, *stored], batch_norm, epsilon=self._eps)
 
     def _biased_convolution(self, name: str, features: str) -> str:
         stored = [self._stored(f"{name}.{part}", self._weights[f"{name}.{part}"]) for part in ("weight", "bias")]
@@ -111,8 +135,8 @@ class GraphBuilder:
         return name
 
 
-def fold_batch_norm(weight: Array, gain: Array, bias: Array, mean: Array, variance: Array) -> tuple[Array, Array]:
+def fold_batch_norm(weight: Array, gain: Array, bias: Array, mean: Array, variance: Array, *, eps: float) -> tuple[Array, Array]:
     """Weight and bias of the one convolution that computes a convolution and its batch norm; computed in double precision."""
-    scale = gain.astype(np.float64) / np.sqrt(variance.astype(np.float64) + BATCH_NORM_EPS)
+    scale = gain.astype(np.float64) / np.sqrt(variance.astype(np.float64) + eps)
     folded = weight * scale[:, None, None, None]
     return folded.astype(np.float32), (bias - mean * scale).astype(np.float32)

@@ -23,6 +23,13 @@ precision = "fp16"
 [devices.cpu-litert]
 runtime = "litert"           # or openvino, executorch, onnxruntime-cuda: this machine through other software
 
+[devices.phone]              # an Android phone with USB debugging on, and a benchmark program on it
+transport = "adb"            # needs natdeploy[adb], and the adb server of this machine: adb start-server
+runtime = "litert"           # benchmark_model; or onnxruntime (onnxruntime_perf_test), executorch (executor_runner)
+affinity = [7]               # a fast core; 'natdeploy devices check phone' lists the clusters
+# serial = "R3CN30ABCDE"     # as 'adb devices' lists it; needed when there are several
+# tool = "/data/local/tmp/benchmark_model"   # where the program lies on the phone
+
 [devices.old-phone]
 transport = "table"          # predictions only, from a table that lies in a folder of tables
 target = "pixel-8.litert-2.1.fp32.t1.b1"
@@ -69,6 +76,8 @@ class Device:
     identity_file: str | None = None
     password_file: str | None = None
     python: str | None = None  # interpreter on the device
+    serial: str | None = None  # of a phone
+    tool: str | None = None  # path of the benchmark program on a phone
     target: str | None = None  # key of the target, only of a "table" device
     allow_power_mode: bool = False  # it may be put into its power mode, and back; asked for on the command line, never in a file
 
@@ -102,6 +111,8 @@ class Device:
             "identity_file": self.identity_file,
             "password_file": self.password_file,
             "python": self.python,
+            "serial": self.serial,
+            "tool": self.tool,
             "allow_power_mode": "yes" if self.allow_power_mode else None,
         }
         return {key: value for key, value in known.items() if value is not None}
@@ -130,6 +141,8 @@ class _DeviceEntry(BaseModel):
     identity_file: _Text | None = None
     password_file: _Text | None = None
     python: _Text | None = None
+    serial: _Text | None = None
+    tool: _Text | None = None
     target: _Text | None = None
 
     @model_validator(mode="after")

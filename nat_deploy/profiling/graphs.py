@@ -19,7 +19,6 @@ from profilers.job import ModelFile
 from profilers.runtimes import model_suffix
 
 OVERHEAD_ID = "overhead"
-_OVERHEAD_SHAPE = (1,)
 
 
 def network_id(number: int) -> str:
@@ -52,7 +51,7 @@ def write_sitting(device: Device, space: SearchSpace, sitting: Sitting, folder: 
     files = write_networks(device, space, sitting.networks, folder, seed=seed)
     files += [_written(device, [block], folder, block_id(number), (seed, number)) for number, block in enumerate(sitting.blocks)]
     if sitting.with_overhead:
-        files.append(_saved(device, build_identity_graph(_OVERHEAD_SHAPE), folder, OVERHEAD_ID))
+        files.append(_saved(device, build_identity_graph((device.batch_size,)), folder, OVERHEAD_ID))
     return files
 
 

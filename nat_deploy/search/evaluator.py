@@ -1,11 +1,10 @@
 """The seam to the supernet: whatever can tell errors of architectures and adapt its weights to a distribution of them."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
 from nat_deploy.search.distribution import ArchitectureDistribution
 from nat_deploy.spaces import Architecture
@@ -19,8 +18,11 @@ class Evaluator(Protocol):
         """Age of the weights: 0 when constructed, one more after each `adapt`, restored by `load`."""
         ...
 
-    def evaluate(self, architectures: Sequence[Architecture]) -> NDArray[np.float64]:
-        """Top-1 error in percent on the validation images, shape `(n,)`; the answer for one architecture does not depend on the others."""
+    def evaluate(self, architectures: Sequence[Architecture]) -> Iterable[float]:
+        """Top-1 error in percent on the validation images, in the order of `architectures`; the answer for one does not depend on the others.
+
+        Errors may come one by one: the search writes each down before it asks for the next.
+        """
         ...
 
     def adapt(self, distribution: ArchitectureDistribution, rng: np.random.Generator) -> None:

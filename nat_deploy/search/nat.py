@@ -367,12 +367,11 @@ class _Search:
         """Errors of gene strings with the weights of that version; what the run folder knows is not evaluated again."""
         known = {r.genes: r.error_percent for r in self.folder.evaluations.read() if r.supernet_version == version}
         strings = [to_gene_string(row) for row in genes]
-        missing = [string for string in strings if string not in known]
-        size = self.folder.settings.evaluation_batch
-        for start in range(0, len(missing), size):
-            self.tell("evaluate", iteration, len(strings) - len(missing) + start, len(strings))
-            known |= self._evaluate_batch(missing[start : start + size], version)
-        self.tell("evaluate", iteration, len(strings), len(strings))
+        missing = self._alike_together([string for string in strings if string not in known])
+        self.tell("evaluate", iteration, len(strings) - len(missing), len(strings))
+        for done, (string, error) in enumerate(self._evaluate_missing(missing, version), start=len(strings) - len(missing) + 1):
+            known[string] = error
+            self.tell("evaluate", iteration, done, len(strings))
         errors = np.array([known[string] for string in strings])
         return Evaluations(
             objectives=self.problem.names,
@@ -383,13 +382,25 @@ class _Search:
             num_sittings=len(self.problem.sittings),
         )
 
-    def _evaluate_batch(self, strings: list[GeneString], version: int) -> dict[GeneString, float]:
+    def _alike_together(self, strings: list[GeneString]) -> list[GeneString]:
+        """Those whose networks begin alike follow each other: evaluators can share that work."""
+        space = self.problem.space
+        architectures = (
+            {string: space.decode(row) for string, row in zip(strings, to_genes(strings), strict=True)} if strings else {}
+        )
+        return sorted(
+            strings, key=lambda s: (architectures[s].resolution, [block.key for block in space.blocks(architectures[s])])
+        )
+
+    def _evaluate_missing(self, strings: list[GeneString], version: int) -> Iterator[tuple[GeneString, float]]:
+        """Errors in the order of `strings`, each on the disk before the next is awaited."""
+        if not strings:
+            return
         self.ensure_weights(version)
         errors = self.evaluator.evaluate([self.problem.space.decode(row) for row in to_genes(strings)])
-        journal = self.folder.evaluations
         for string, error in zip(strings, errors, strict=True):
-            journal.append(EvaluationRecord(genes=string, supernet_version=version, error_percent=float(error)))
-        return {string: float(error) for string, error in zip(strings, errors, strict=True)}
+            self.folder.evaluations.append(EvaluationRecord(genes=string, supernet_version=version, error_percent=float(error)))
+            yield string, float(error)
 
 
 def _is_among(genes: Genes, strings: tuple[GeneString, ...]) -> NDArray[np.bool_]:

@@ -28,7 +28,7 @@ from nat_deploy.search.journal import Journal, validated
 from nat_deploy.search.records import EvaluationRecord, IterationRecord, ResultRecord, Selection, SittingRecord
 from nat_deploy.search.settings import SearchSettings
 
-FORMAT = 2
+FORMAT = 3
 Value = TypeVar("Value")
 
 
@@ -83,6 +83,7 @@ class RunFolder:
         if provenance is not None:
             _check_same(path, dict(found.provenance), dict(provenance))
         _make_folders(path / "iterations", path / "checkpoints")
+        found._drop_old_checkpoints()
         found.evaluations.repair()
         found.sittings.repair()
         return found
@@ -165,9 +166,7 @@ class RunFolder:
             temporary.replace(path)
         except OSError as error:
             raise writing_error(path, error) from error
-        for old in path.parent.iterdir():
-            if old != path:
-                old.unlink()
+        self._drop_old_checkpoints()
 
     def load_checkpoint(self, evaluator: Evaluator, version: int) -> None:
         """Give the evaluator the weights of that version.
@@ -185,6 +184,23 @@ class RunFolder:
             raise FileFormatError(
                 f"checkpoint '{path}' must hold version {version}, but it holds {evaluator.version}; start a new run"
             )
+
+    def load_newest_checkpoint(self, evaluator: Evaluator) -> None:
+        """Give the evaluator the weights that the run has come to.
+
+        Raises:
+            FileFormatError: There are none.
+        """
+        versions = (int(path.name) for path in (self.path / "checkpoints").glob("*") if path.name.isdecimal())
+        self.load_checkpoint(evaluator, max(versions, default=1))
+
+    def _drop_old_checkpoints(self) -> None:
+        """Only the newest is ever needed; a kill may have left others, and half of one."""
+        folder = self.path / "checkpoints"
+        newest = max((path.name for path in folder.iterdir() if path.name.isdecimal()), key=int, default=None)
+        for path in folder.iterdir():
+            if path.name != newest:
+                path.unlink()
 
     def _checkpoint_path(self, version: int) -> Path:
         return self.path / "checkpoints" / f"{version:03}"

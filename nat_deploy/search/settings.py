@@ -27,7 +27,6 @@ class SearchSettings:
     surrogates          methods compared by cross-validation in each iteration
     adapt               whether the supernet's weights are adapted before each evaluation
     adaptation          distribution of the architectures it is adapted on
-    evaluation_batch    architectures given to the evaluator at once; finished batches survive a kill
     finalists           networks measured on the device and returned
     probes              networks measured on each device before the search and after each iteration, to refit its latency predictor; 0 for
                         never
@@ -48,7 +47,6 @@ class SearchSettings:
     surrogates: tuple[AccuracyMethod, ...] = ACCURACY_METHODS
     adapt: bool = True
     adaptation: Adaptation = "members"
-    evaluation_batch: int = 8
     finalists: int = 4
     probes: int = 4
     finalist_rounds: int = 8
@@ -72,7 +70,6 @@ class SearchSettings:
             "new_per_iteration": 1,
             "population_size": max(4, len(self.objectives)),
             "generations": 1,
-            "evaluation_batch": 1,
             "finalists": 1,
             "probes": 0,
             "finalist_rounds": 1,

@@ -3,7 +3,8 @@
     {"format": 1, "space": "ofa-mbv3-w1.0", "resolution": 224, "num_classes": 1000,
      "depth": [2, 3, ...], "kernel": [3, 3, ...], "expand": [3, 3, ...],
      "weights": "subnet.safetensors",
-     "objectives": {"latency_ms": {"value": 18.4, "low": 18.1, "high": 18.7, "source": "measured", "target": "..."}}}
+     "objectives": {"latency_ms": {"value": 18.4, "low": 18.1, "high": 18.7, "source": "measured", "target": "..."}},
+     "provenance": {"weights": "fine-tuned for 12 epochs ..."}}
 
 The resolution says whether the space is one of photographs (128 to 256) or of small images (32 to 96). Published files are
 `{"ks", "e", "d", "r", "w"}`, with the active layers or with all 20 slots.
@@ -11,8 +12,8 @@ The resolution says whether the space is one of photographs (128 to 256) or of s
 
 import json
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Literal, TypeVar
 
@@ -22,12 +23,16 @@ from nat_deploy.errors import ArchitectureError, FileFormatError
 from nat_deploy.files import read_json_document, write_atomically
 from nat_deploy.spaces import PHOTOGRAPH_RESOLUTIONS, SMALL_IMAGE_RESOLUTIONS, make_space
 from nat_deploy.spaces.architecture import Architecture
-from nat_deploy.spaces.ofa_mbv3 import DEPTHS, EXPANDS, KERNELS, NUM_LAYERS, NUM_STAGES, STAGE_LENGTH, WIDTHS
+from nat_deploy.spaces.choices import listed
+from nat_deploy.spaces.mbconv_space import EXPANDS, KERNELS
+from nat_deploy.spaces.ofa_mbv3 import DEPTHS, WIDTHS
 from nat_deploy.spaces.space import SearchSpace
 
 FORMAT = 1
 PUBLISHED_NUM_CLASSES = 1000
 MOST_CLASSES = 1_000_000
+_PUBLISHED_STAGES, _PUBLISHED_STAGE_LENGTH = 5, 4
+_PUBLISHED_SLOTS = _PUBLISHED_STAGES * _PUBLISHED_STAGE_LENGTH
 
 ValueSource = Literal["measured", "predicted", "counted"]
 
@@ -58,6 +63,8 @@ class ObjectiveValue:
 class SubnetFile:
     """The content of a `subnet.json`: a valid architecture, where its weights are, and what its objectives came to.
 
+    `provenance` tells people how the weights, or an objective of that name, came about.
+
     Raises:
         ArchitectureError: The architecture is not in its space.
     """
@@ -66,6 +73,7 @@ class SubnetFile:
     num_classes: int
     weights: Path | None = None
     objectives: tuple[ObjectiveValue, ...] = ()
+    provenance: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.space.check(self.architecture)
@@ -116,6 +124,8 @@ def save_subnet(path: Path, subnet: SubnetFile) -> None:
         "kernel": arch.kernel,
         "expand": arch.expand,
     }
+    if arch.width:
+        document["width"] = arch.width
     if subnet.weights is not None:
         document["weights"] = _weights_text(subnet.weights, Path(path).parent)
     document["objectives"] = {
@@ -126,6 +136,8 @@ def save_subnet(path: Path, subnet: SubnetFile) -> None:
         }
         for objective in subnet.objectives
     }
+    if subnet.provenance:
+        document["provenance"] = dict(subnet.provenance)
     lines = (f"{json.dumps(key)}: {json.dumps(value, allow_nan=False)}" for key, value in document.items())
     write_atomically(path, "{" + ",\n ".join(lines) + "}\n")
 
@@ -157,9 +169,11 @@ class _SubnetDocument(_Document):
     num_classes: Annotated[int, Field(ge=2, le=MOST_CLASSES)]
     depth: list[_Integer]
     kernel: list[_Integer]
-    expand: list[_Integer]
+    expand: list[_Integer | _Number]
+    width: list[_Number] = Field(default_factory=list)
     weights: _Text | None = None
     objectives: dict[str, _ObjectiveDocument] = Field(default_factory=dict)
+    provenance: dict[str, _Text] = Field(default_factory=dict)
 
 
 class _PublishedDocument(_Document):
@@ -189,6 +203,7 @@ def _from_document(document: dict[str, object], folder: Path) -> SubnetFile:
             depth=tuple(content.depth),
             kernel=tuple(content.kernel),
             expand=tuple(content.expand),
+            width=tuple(content.width),
         ),
         num_classes=content.num_classes,
         weights=None if content.weights is None else _weights_path(content.weights, folder),
@@ -196,15 +211,18 @@ def _from_document(document: dict[str, object], folder: Path) -> SubnetFile:
             ObjectiveValue(name=name, value=found.value, low=found.low, high=found.high, source=found.source, target=found.target)
             for name, found in content.objectives.items()
         ),
+        provenance=content.provenance,
     )
 
 
 def _from_published(document: dict[str, object]) -> SubnetFile:
     content = _validated(_PublishedDocument, document)
     if content.w not in WIDTHS:
-        raise ArchitectureError(f"w must be one of {_listed(WIDTHS)}, but it is {content.w}; change it to one of these")
-    if len(content.d) != NUM_STAGES:
-        raise ArchitectureError(f"d must have {NUM_STAGES} values (one per stage), but it has {len(content.d)}; correct it")
+        raise ArchitectureError(f"w must be one of {listed(WIDTHS)}, but it is {content.w}; change it to one of these")
+    if len(content.d) != _PUBLISHED_STAGES:
+        raise ArchitectureError(
+            f"d must have {_PUBLISHED_STAGES} values (one per stage), but it has {len(content.d)}; correct it"
+        )
     _check_all("d", content.d, DEPTHS)
     return SubnetFile(
         architecture=Architecture(
@@ -220,13 +238,15 @@ def _from_published(document: dict[str, object]) -> SubnetFile:
 
 def _active(key: str, values: Sequence[int], depth: Sequence[int], choices: Sequence[int]) -> tuple[int, ...]:
     """Values of the active layers, from a list of these or of all slots; what unused slots hold means nothing."""
-    if len(values) not in (sum(depth), NUM_LAYERS):
+    if len(values) not in (sum(depth), _PUBLISHED_SLOTS):
         raise ArchitectureError(
-            f"{key} must have {sum(depth)} values (active layers, the sum of d) or {NUM_LAYERS} (all slots), "
+            f"{key} must have {sum(depth)} values (active layers, the sum of d) or {_PUBLISHED_SLOTS} (all slots), "
             f"but it has {len(values)}; add or remove values"
         )
-    if len(values) == NUM_LAYERS:
-        values = [values[STAGE_LENGTH * stage + layer] for stage in range(NUM_STAGES) for layer in range(depth[stage])]
+    if len(values) == _PUBLISHED_SLOTS:
+        values = [
+            values[_PUBLISHED_STAGE_LENGTH * stage + layer] for stage in range(_PUBLISHED_STAGES) for layer in range(depth[stage])
+        ]
     _check_all(key, values, choices)
     return tuple(values)
 
@@ -272,19 +292,14 @@ def _resolutions_around(resolution: int) -> tuple[int, ...]:
     for resolutions in ranges:
         if resolution in resolutions:
             return resolutions
-    allowed = " or ".join(_listed(resolutions) for resolutions in ranges)
+    allowed = " or ".join(listed(resolutions) for resolutions in ranges)
     raise ArchitectureError(f"resolution must be one of {allowed}, but it is {resolution}; change it to one of these")
 
 
 def _check_all(key: str, values: Sequence[int], choices: Sequence[int]) -> None:
     for place, value in enumerate(values):
         if value not in choices:
-            raise ArchitectureError(f"{key}[{place}] must be one of {_listed(choices)}, but it is {value}; choose one of these")
-
-
-def _listed(values: Sequence[float]) -> str:
-    texts = [f"{value:g}" for value in values]
-    return ", ".join(texts if len(texts) <= 8 else [*texts[:2], "...", texts[-1]])
+            raise ArchitectureError(f"{key}[{place}] must be one of {listed(choices)}, but it is {value}; choose one of these")
 
 
 def _shown(value: object) -> str:

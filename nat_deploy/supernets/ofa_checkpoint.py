@@ -11,9 +11,10 @@ import torch
 from torch import Tensor
 
 from nat_deploy.errors import FileFormatError, MissingError
-from nat_deploy.spaces import OfaMobileNetV3Space
-from nat_deploy.supernets.ofa_mbv3 import OfaMobileNetV3Supernet
+from nat_deploy.spaces import SearchSpace
+from nat_deploy.supernets.make_supernet import make_supernet
 from nat_deploy.supernets.subnet import load_weights
+from nat_deploy.supernets.supernet import Supernet
 from nat_deploy.supernets.supernet_file import load_into
 
 _LAYERS = {
@@ -26,18 +27,26 @@ _LAYERS = {
     "point_linear.conv": "projection",
     "point_linear.bn": "projection_bn",
 }
+_BOTTLENECK_LAYERS = {
+    f"{name}.{part}": ours
+    for name in ("conv1", "conv2", "conv3", "downsample")
+    for part, ours in (("conv", name), ("bn", f"{name}_bn"))
+}
 _OUTSIDE_BLOCKS = {
+    **{f"input_stem.{place}.{part}": f"stem.{place}.{part}" for place in (0, 2) for part in ("conv", "bn")},
+    **{f"input_stem.1.conv.{part}": f"stem.1.{part}" for part in ("conv", "bn")},
     "first_conv.conv": "stem.conv",
     "first_conv.bn": "stem.bn",
     "final_expand_layer.conv": "final_expand.conv",
     "final_expand_layer.bn": "final_expand.bn",
     "feature_mix_layer.conv": "feature_mix.linear",
+    "feature_mix_layer.bn": "feature_mix.bn",
     "classifier.linear": "classifier.linear",
 }
 _TRANSFORMS = {"depth_conv.conv.7to5_matrix": "transform_5", "depth_conv.conv.5to3_matrix": "transform_3"}
 
 
-def import_supernet(path: Path, space: OfaMobileNetV3Space) -> OfaMobileNetV3Supernet:
+def import_supernet(path: Path, space: SearchSpace) -> Supernet:
     """The supernet of an Once-for-all checkpoint (`.pth`, or its tensors as safetensors), or of our own names.
 
     A checkpoint without kernel matrices gets identities, as Once-for-all starts with. Nothing else may be missing.
@@ -47,7 +56,11 @@ def import_supernet(path: Path, space: OfaMobileNetV3Space) -> OfaMobileNetV3Sup
         FileFormatError: The file cannot be read safely, or names or shapes do not fit `space`; every one of them is in the message.
     """
     weights = {rename(name): tensor for name, tensor in read_checkpoint(path).items() if not name.endswith("num_batches_tracked")}
-    supernet = OfaMobileNetV3Supernet(space)
+    if (
+        "final_expand.conv.weight" not in weights
+    ):  # ProxylessNAS calls the last convolution what MobileNetV3 calls the layer after it
+        weights = {re.sub(r"^feature_mix\.(linear|bn)", _as_final_expand, name): tensor for name, tensor in weights.items()}
+    supernet = make_supernet(space)
     for name, tensor in supernet.state_dict().items():
         if name.startswith("layers.") and ".transform_" in name:
             weights.setdefault(name, torch.eye(len(tensor)))
@@ -55,6 +68,10 @@ def import_supernet(path: Path, space: OfaMobileNetV3Space) -> OfaMobileNetV3Sup
             weights[name] = weights[name].flatten(1)  # theirs is a 1x1 convolution on a 1x1 map
     load_into(supernet, weights, path)
     return supernet
+
+
+def _as_final_expand(found: re.Match[str]) -> str:
+    return "final_expand.conv" if found[1] == "linear" else "final_expand.bn"
 
 
 def read_checkpoint(path: Path) -> dict[str, Tensor]:
@@ -80,6 +97,10 @@ def read_checkpoint(path: Path) -> dict[str, Tensor]:
 def rename(name: str) -> str:
     """Our name of an Once-for-all tensor; a name that is not theirs stays as it is, and is reported later."""
     plain = name.removeprefix("module.").replace(".mobile_inverted_conv.", ".conv.")
+    bottleneck = re.fullmatch(r"blocks\.(\d+)\.(conv[123]|downsample)\.(.+)", plain)
+    if bottleneck:
+        layer, tensor = _split(f"{bottleneck[2]}.{bottleneck[3]}")
+        return f"layers.{bottleneck[1]}.{_BOTTLENECK_LAYERS[layer]}.{tensor}" if layer in _BOTTLENECK_LAYERS else name
     block = re.fullmatch(r"blocks\.(\d+)\.conv\.(.+)", plain)
     if not block:
         layer, tensor = _split(plain)

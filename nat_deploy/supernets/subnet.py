@@ -1,5 +1,6 @@
 """A plain network: an architecture with its own weights, nothing elastic."""
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -55,9 +56,19 @@ def compare_shapes(expected: Mapping[str, tuple[int, ...]], weights: Mapping[str
 
 
 def save_weights(path: Path, weights: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> None:
-    """Write a safetensors file atomically."""
+    """Write a safetensors file atomically; the same weights and metadata give the same bytes."""
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
-    write_atomically(path, save(tensors, dict(metadata or {})))
+    write_atomically(path, _with_sorted_metadata(save(tensors, dict(metadata or {}))))
+
+
+def _with_sorted_metadata(content: bytes) -> bytes:
+    """A safetensors file, whose library writes metadata in random order, with them in alphabetical order."""
+    start = 8 + int.from_bytes(content[:8], "little")
+    header = json.loads(content[8:start])
+    header["__metadata__"] = dict(sorted(header.get("__metadata__", {}).items()))
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text = text.ljust(-(-len(text) // 8) * 8)  # tensors begin at a multiple of 8 bytes
+    return len(text).to_bytes(8, "little") + text + content[start:]
 
 
 def load_weights(path: Path) -> dict[str, Tensor]:
@@ -75,6 +86,11 @@ def load_weights(path: Path) -> dict[str, Tensor]:
         raise FileFormatError(
             f"'{path}' must be a whole safetensors file, but reading it failed ({error}); copy it again"
         ) from error
+
+
+def tensors_under(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """Those whose names begin with `prefix`, named without it."""
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
 
 
 def load_subnet_weights(blocks: Sequence[Block], path: Path) -> Subnet:

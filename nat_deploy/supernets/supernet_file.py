@@ -11,9 +11,10 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from nat_deploy.errors import ArchitectureError, FileFormatError, MissingError
-from nat_deploy.spaces import OfaMobileNetV3Space, make_space
-from nat_deploy.supernets.ofa_mbv3 import OfaMobileNetV3Supernet
+from nat_deploy.spaces import make_space
+from nat_deploy.supernets.make_supernet import make_supernet
 from nat_deploy.supernets.subnet import compare_shapes, load_weights, save_weights
+from nat_deploy.supernets.supernet import Supernet
 
 FORMAT = 1
 
@@ -37,9 +38,7 @@ class _Metadata(BaseModel):
     trained_on: str
 
 
-def save_supernet(
-    path: Path, supernet: OfaMobileNetV3Supernet, *, class_names: tuple[str, ...], trained_on: str, half: bool = False
-) -> None:
+def save_supernet(path: Path, supernet: Supernet, *, class_names: tuple[str, ...], trained_on: str, half: bool = False) -> None:
     """Write weights and metadata atomically; `half` stores float16, for files that are shipped."""
     weights = {name: tensor.half() if half else tensor for name, tensor in supernet.state_dict().items()}
     metadata = {
@@ -87,7 +86,7 @@ def read_supernet_info(path: Path) -> SupernetInfo:
     )
 
 
-def load_supernet(path: Path) -> tuple[OfaMobileNetV3Supernet, SupernetInfo]:
+def load_supernet(path: Path) -> tuple[Supernet, SupernetInfo]:
     """The supernet of a file, in float32.
 
     Raises:
@@ -99,13 +98,12 @@ def load_supernet(path: Path) -> tuple[OfaMobileNetV3Supernet, SupernetInfo]:
         space = make_space(info.space, resolutions=info.resolutions, num_classes=len(info.class_names))
     except ArchitectureError as error:
         raise FileFormatError(f"'{path}' must name a known space, but {error}") from error
-    assert isinstance(space, OfaMobileNetV3Space)
-    supernet = OfaMobileNetV3Supernet(space)
+    supernet = make_supernet(space)
     load_into(supernet, load_weights(path), path)
     return supernet, info
 
 
-def load_into(supernet: OfaMobileNetV3Supernet, weights: dict[str, Tensor], path: Path) -> None:
+def load_into(supernet: Supernet, weights: dict[str, Tensor], path: Path) -> None:
     """Copy `weights` of the file `path` into `supernet`; all names and shapes must fit, and all values must be finite."""
     problems = compare_shapes({name: tuple(tensor.shape) for name, tensor in supernet.state_dict().items()}, weights)
     broken = [name for name, tensor in weights.items() if not torch.isfinite(tensor).all()]

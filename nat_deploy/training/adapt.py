@@ -12,11 +12,11 @@ from typing import Protocol
 import numpy as np
 import torch
 
-from nat_deploy.data import DataSplits, batches
+from nat_deploy.data import DataSplits, training_batch
 from nat_deploy.spaces import Genes
-from nat_deploy.supernets import OfaMobileNetV3Supernet
+from nat_deploy.supernets import Supernet
 from nat_deploy.training.optimiser import OptimiserName, cosine_with_warmup, make_optimiser, set_learning_rate
-from nat_deploy.training.step import StepSettings, train_step
+from nat_deploy.training.step import StepSettings, make_scaler, train_step
 
 OnStep = Callable[[int, int], None]
 
@@ -45,9 +45,7 @@ class AdaptationSettings:
     step: StepSettings = StepSettings()
 
 
-def prepare_supernet(
-    pretrained: OfaMobileNetV3Supernet, data: DataSplits, resolutions: Iterable[int], *, seed: int
-) -> OfaMobileNetV3Supernet:
+def prepare_supernet(pretrained: Supernet, data: DataSplits, resolutions: Iterable[int], *, seed: int) -> Supernet:
     """A copy of a pretrained supernet for another data set: its image sizes, and a new classifier for its classes, drawn from `seed`."""
     generator = torch.Generator().manual_seed(seed)
     supernet = pretrained.with_resolutions(tuple(sorted(set(resolutions)))).with_classes(data.num_classes, generator)
@@ -55,7 +53,7 @@ def prepare_supernet(
 
 
 def adapt_supernet(
-    supernet: OfaMobileNetV3Supernet,
+    supernet: Supernet,
     data: DataSplits,
     distribution: GeneSampler,
     settings: AdaptationSettings,
@@ -76,22 +74,21 @@ def adapt_supernet(
     optimiser = make_optimiser(
         settings.optimiser, supernet, learning_rate=settings.learning_rate, weight_decay=settings.weight_decay
     )
+    scaler = make_scaler(settings.step, device)
     largest = supernet.space.largest()
     supernet.train()
     for step in range(num_steps):
         if step % steps_per_epoch == 0:
             parts = torch.split(torch.randperm(len(data.train), generator=generator), settings.batch_size)
         sampled = [supernet.space.decode(genes) for genes in distribution.sample(rng, settings.num_sampled)]
-        images, labels = next(
-            batches(
-                data.train.subset(parts[step % steps_per_epoch].to(data.train.images.device)),
-                batch_size=settings.batch_size,
-                resolution=sampled[0].resolution,
-                generator=generator,
-                augmentation=data.augmentation,
-                device=device,
-            )
+        batch = training_batch(
+            data.train.subset(parts[step % steps_per_epoch].to(data.train.images.device)),
+            resolution=sampled[0].resolution,
+            generator=generator,
+            augmentation=data.augmentation,
+            num_classes=data.num_classes,
+            device=device,
         )
         set_learning_rate(optimiser, settings.learning_rate * cosine_with_warmup(step, num_steps, math.ceil(num_steps / 10)))
-        train_step(supernet, images, labels, [largest, *sampled], optimiser, settings.step)
+        train_step(supernet, [batch], [largest, *sampled], optimiser, settings.step, scaler=scaler)
         on_step(step + 1, num_steps)

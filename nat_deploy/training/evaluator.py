@@ -1,22 +1,22 @@
 """What a search asks about architectures: a supernet and its data, behind two questions."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from nat_deploy.data import DataSplits, ImageSet
 from nat_deploy.errors import FileFormatError
 from nat_deploy.spaces import Architecture
-from nat_deploy.supernets import OfaMobileNetV3Supernet, Subnet, load_weights, save_weights
+from nat_deploy.supernets import Subnet, Supernet, load_weights, save_weights
 from nat_deploy.supernets.supernet_file import load_into
 from nat_deploy.training.adapt import AdaptationSettings, GeneSampler, OnStep, adapt_supernet
-from nat_deploy.training.evaluate import Accuracy, CalibrationSettings, calibrated_subnet, evaluate
+from nat_deploy.training.evaluate import Accuracy, CalibrationSettings, ScoringImages, calibrated_subnet, evaluate, score
 
 _VERSION = "version"
+TOGETHER = 8  # subnets whose shared layers are computed once; what a killed search evaluates again at most
 _NOBODY: Callable[[int, int], None] = lambda done, total: None  # noqa: E731
 
 
@@ -42,27 +42,34 @@ class SupernetEvaluator:
     `version` counts adaptations: errors of different versions belong to different weights and must not be compared.
     """
 
-    def __init__(
-        self, supernet: OfaMobileNetV3Supernet, data: DataSplits, settings: EvaluatorSettings, on_step: OnStep = _NOBODY
-    ) -> None:
+    def __init__(self, supernet: Supernet, data: DataSplits, settings: EvaluatorSettings, on_step: OnStep = _NOBODY) -> None:
         self.supernet = supernet
         self.data = data
         self.settings = settings
         self.on_step = on_step
         self._version = 0
-        self._counted_images = _evenly_spaced(data.val, settings.max_images)
+        counted = _evenly_spaced(data.val, settings.max_images)
+        self.scoring_images = ScoringImages.of(data.train, counted, settings.calibration)
 
     @property
     def version(self) -> int:
         return self._version
 
-    def evaluate(self, architectures: Sequence[Architecture]) -> NDArray[np.float64]:
-        """Top-1 error in percent on validation images, shape `(n,)`, each with batch-norm statistics of its own."""
-        return np.array([self._accuracy(arch, self._counted_images).error_percent for arch in architectures], dtype=np.float64)
+    def evaluate(self, architectures: Sequence[Architecture]) -> Iterator[float]:
+        """Top-1 errors in percent on validation images, a few at a time, each with batch-norm statistics of its own."""
+        for start in range(0, len(architectures), TOGETHER):
+            accuracies = score(self.supernet, architectures[start : start + TOGETHER], self.scoring_images)
+            yield from (accuracy.error_percent for accuracy in accuracies)
 
     def test_accuracy(self, architecture: Architecture) -> Accuracy | None:
         """Accuracy on the test images, which no choice may look at; None without a test part."""
-        return None if self.data.test is None else self._accuracy(architecture, self.data.test)
+        if self.data.test is None:
+            return None
+        calibration = self.settings.calibration
+        (accuracy,) = evaluate(
+            self.supernet, [architecture], training_images=self.data.train, images=self.data.test, calibration=calibration
+        )
+        return accuracy
 
     def adapt(self, distribution: GeneSampler, rng: np.random.Generator) -> None:
         """Train the weights on architectures from `distribution`."""
@@ -93,15 +100,6 @@ class SupernetEvaluator:
         version = int(weights.pop(_VERSION))
         load_into(self.supernet, weights, path)
         self._version = version
-
-    def _accuracy(self, architecture: Architecture, images: ImageSet) -> Accuracy:
-        return evaluate(
-            self.supernet,
-            architecture,
-            training_images=self.data.train,
-            images=images,
-            calibration=self.settings.calibration,
-        )
 
 
 def _evenly_spaced(image_set: ImageSet, count: int) -> ImageSet:

@@ -9,6 +9,16 @@ def cross_entropy(logits_NK: Tensor, labels: Tensor, *, label_smoothing: float =
     return F.cross_entropy(logits_NK, labels, label_smoothing=label_smoothing)
 
 
+def distilled_cross_entropy(
+    logits_NK: Tensor, labels: Tensor, teacher_logits_NK: Tensor | None, *, distilled_share: float, label_smoothing: float
+) -> Tensor:
+    """What a student learns: a share of its loss comes from the teacher, the rest from the labels; all of it without a teacher."""
+    loss = cross_entropy(logits_NK, labels, label_smoothing=label_smoothing)
+    if teacher_logits_NK is None:
+        return loss
+    return distilled_share * distillation(logits_NK, teacher_logits_NK) + (1 - distilled_share) * loss
+
+
 def distillation(logits_NK: Tensor, teacher_logits_NK: Tensor) -> Tensor:
     """Cross entropy against the teacher's probabilities.
 

@@ -1,10 +1,11 @@
 """The optimiser of supernets, and the learning rate over a run."""
 
 import math
+from collections.abc import Mapping
 from typing import Literal
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 OptimiserName = Literal["sgd", "adamw"]
 
@@ -39,3 +40,23 @@ def cosine_with_warmup(step: int, num_steps: int, warmup_steps: int = 0) -> floa
 def set_learning_rate(optimiser: torch.optim.Optimizer, learning_rate: float) -> None:
     for group in optimiser.param_groups:
         group["lr"] = learning_rate
+
+
+def optimiser_tensors(optimiser: torch.optim.Optimizer, network: nn.Module) -> dict[str, Tensor]:
+    """What the optimiser remembers of each weight, named `{weight}/{entry}`."""
+    return {
+        f"{name}/{entry}": value
+        for name, parameter in network.named_parameters()
+        for entry, value in optimiser.state.get(parameter, {}).items()
+        if isinstance(value, Tensor)
+    }
+
+
+def restore_optimiser(optimiser: torch.optim.Optimizer, network: nn.Module, tensors: Mapping[str, Tensor]) -> None:
+    """Bring back what `optimiser_tensors` gave."""
+    parameters = dict(network.named_parameters())
+    for key, tensor in tensors.items():
+        name, _, entry = key.rpartition("/")
+        parameter = parameters[name]
+        # AdamW counts its steps in a tensor that stays on the CPU
+        optimiser.state[parameter][entry] = tensor if entry == "step" else tensor.to(parameter.device)

@@ -4,13 +4,14 @@ Source of the phases: progressive shrinking (Once-for-all, section 3.3); the san
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
 
-from nat_deploy.spaces import Architecture, OfaMobileNetV3Space
-from nat_deploy.spaces.ofa_mbv3 import DEPTHS, EXPANDS, KERNELS
+from nat_deploy.spaces import Architecture, MBConvSpace, SearchSpace
+from nat_deploy.spaces.mbconv_space import EXPANDS, KERNELS
+from nat_deploy.spaces.ofa_mbv3 import DEPTHS
 
 Rule = Literal["largest", "random", "sandwich"]
 
@@ -19,10 +20,11 @@ Rule = Literal["largest", "random", "sandwich"]
 class Phase:
     """A stretch of training with one learning-rate schedule.
 
-    rule           which subnets a step trains: the largest alone, random ones, or largest, smallest and random ones
+    rule           which subnets a step trains: the largest alone; random ones, taught by a copy of the largest as it was before the first such phase; or
+                   largest, smallest and random ones, taught by the largest
     num_random     how many random ones
     kernels, expands, depths
-                   what random and smallest subnets may choose
+                   what random and smallest subnets may choose; a stage that has none of the depths keeps its own. Spaces of other blocks ignore it
     sorted_widths  expansions trained before; when given, channels are sorted by importance before the phase, inside the groups these widths form
     """
 
@@ -38,7 +40,7 @@ class Phase:
     depths: tuple[int, ...] = DEPTHS
     sorted_widths: tuple[int, ...] = ()
 
-    def architectures(self, space: OfaMobileNetV3Space, rng: np.random.Generator) -> list[Architecture]:
+    def architectures(self, space: SearchSpace, rng: np.random.Generator) -> list[Architecture]:
         """What the next step trains, the largest first."""
         randoms = [self._random(space, rng) for _ in range(self.num_random)]
         match self.rule:
@@ -49,26 +51,36 @@ class Phase:
             case "sandwich":
                 return [space.largest(), *randoms, self._smallest(space)]
 
-    def _random(self, space: OfaMobileNetV3Space, rng: np.random.Generator) -> Architecture:
-        stages = len(space.layout.stages)
-        depth = tuple(int(value) for value in rng.choice(self.depths, stages))
+    def _random(self, space: SearchSpace, rng: np.random.Generator) -> Architecture:
+        resolution = space.resolutions[-1]
+        if not isinstance(space, MBConvSpace):
+            return replace(space.decode(space.sample(rng, 1)[0]), resolution=resolution)
+        depth = tuple(int(rng.choice(depths)) for depths in self._depths_of(space))
         return Architecture(
             space=space.name,
-            resolution=space.resolutions[-1],
+            resolution=resolution,
             depth=depth,
             kernel=tuple(int(value) for value in rng.choice(self.kernels, sum(depth))),
             expand=tuple(int(value) for value in rng.choice(self.expands, sum(depth))),
         )
 
-    def _smallest(self, space: OfaMobileNetV3Space) -> Architecture:
-        layers = len(space.layout.stages) * min(self.depths)
+    def _smallest(self, space: SearchSpace) -> Architecture:
+        resolution = space.resolutions[-1]
+        if not isinstance(space, MBConvSpace):
+            return replace(space.smallest(), resolution=resolution)
+        depth = tuple(min(depths) for depths in self._depths_of(space))
+        layers = sum(depth)
         return Architecture(
             space=space.name,
-            resolution=space.resolutions[-1],
-            depth=(min(self.depths),) * len(space.layout.stages),
+            resolution=resolution,
+            depth=depth,
             kernel=(min(self.kernels),) * layers,
             expand=(min(self.expands),) * layers,
         )
+
+    def _depths_of(self, space: MBConvSpace) -> list[list[int]]:
+        """What each stage may choose."""
+        return [[depth for depth in stage.depths if depth in self.depths] or list(stage.depths) for stage in space.layout.stages]
 
 
 def sandwich_schedule(

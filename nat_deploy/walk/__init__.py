@@ -3,6 +3,7 @@
 from nat_deploy.walk.benchmark import Benchmark, BenchmarkResult, benchmark_file, benchmark_files
 from nat_deploy.walk.describe import Description, describe_subnet
 from nat_deploy.walk.effort import EFFORTS, Effort, EffortName
+from nat_deploy.walk.finetune import FinetuneAnswer, FinetuneListener, finetune_network
 from nat_deploy.walk.latency import LatencyModel, get_latency_model
 from nat_deploy.walk.request import SearchRequest, load_request, save_request
 from nat_deploy.walk.search import SearchAnswer, SearchListener, search_network
@@ -15,6 +16,8 @@ __all__ = [
     "Description",
     "Effort",
     "EffortName",
+    "FinetuneAnswer",
+    "FinetuneListener",
     "LatencyModel",
     "SearchAnswer",
     "SearchListener",
@@ -22,6 +25,7 @@ __all__ = [
     "benchmark_file",
     "benchmark_files",
     "describe_subnet",
+    "finetune_network",
     "get_latency_model",
     "load_request",
     "save_request",

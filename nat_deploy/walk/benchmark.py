@@ -1,4 +1,4 @@
-"""Benchmark: the latency of ONNX files on a device, side by side, with predictions beside them where there are any."""
+"""Benchmark: the latency of model files on a device, side by side, with predictions beside them where there are any."""
 
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from nat_deploy.errors import MeasurementError, MissingError, NatDeployError
+from nat_deploy.errors import InputError, MeasurementError, MissingError, NatDeployError
 from nat_deploy.export.sidecar import Sidecar, load_sidecar, sidecar_path
 from nat_deploy.profiling import Device, find_device, measure_models
 from nat_deploy.spaces.subnet_file import SubnetFile
@@ -14,11 +14,14 @@ from nat_deploy.walk.describe import PredictedLatency, predict_latency
 from profilers import Comparison, Measurement, ModelFile, Settings, compare
 from profilers.errors import JobError
 
+_ONLY_RUNTIME = {".tflite": "litert", ".pte": "executorch", ".xml": "openvino"}  # other formats are told apart by the runtimes
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BenchmarkResult:
     """A measured model.
 
+    num_bytes       of all its files
     predicted       None where no architecture or no table is known; `why_not_predicted` then says why
     """
 
@@ -54,7 +57,7 @@ def benchmark_files(
     tables: Path | None = None,
     on_event: Callable[[Mapping[str, Any]], None] | None = None,
 ) -> Benchmark:
-    """Measure ONNX files, taking turns, and compare them with the first.
+    """Measure model files, taking turns, and compare them with the first.
 
     Args:
         models: One or more files; the same file twice shows how far a difference is noise.
@@ -62,6 +65,7 @@ def benchmark_files(
 
     Raises:
         MissingError: There is no such file.
+        InputError: A file is made for the runtime of another device.
         DeviceError: The device cannot measure from here.
         MeasurementError: The device cannot run a model.
     """
@@ -71,6 +75,7 @@ def benchmark_files(
                 f"model '{model}' must exist, but it does not; make one with: natdeploy export SUBNET --format onnx"
             )
     device = find_device(device_name, allow_power_mode=allow_power_mode)
+    _check_formats(models, device)
     settings = settings or Settings()
     with tempfile.TemporaryDirectory(prefix="natdeploy-") as folder:
         measured = measure_models(
@@ -96,8 +101,24 @@ def benchmark_file(
     settings: Settings | None = None,
     tables: Path | None = None,
 ) -> BenchmarkResult:
-    """Measure one ONNX file; as `benchmark_files`."""
+    """Measure one model file; as `benchmark_files`."""
     return benchmark_files([model], device_name, settings=settings, tables=tables).results[0]
+
+
+def _check_formats(models: Sequence[Path], device: Device) -> None:
+    for model in models:
+        runtime = _ONLY_RUNTIME.get(model.suffix, device.runtime)
+        if runtime != device.runtime:
+            raise InputError(
+                f"a {model.suffix} model needs a device whose runtime is {runtime}, but device '{device.name}' runs {device.runtime}; "
+                f'choose another --device, or write one with runtime = "{runtime}" into devices.toml'
+            )
+
+
+def _weights_beside(model: Path) -> tuple[Path, ...]:
+    """OpenVINO keeps weights in a file of their own."""
+    weights = model.with_suffix(".bin")
+    return (weights,) if model.suffix == ".xml" and weights.is_file() else ()
 
 
 def _result(model: Path, measurement: Measurement, device: Device, tables: Path | None) -> BenchmarkResult:
@@ -110,7 +131,7 @@ def _result(model: Path, measurement: Measurement, device: Device, tables: Path 
         predicted, reason = _predict(sidecar, device, tables)
     return BenchmarkResult(
         model=model,
-        num_bytes=model.stat().st_size,
+        num_bytes=sum(part.stat().st_size for part in (model, *_weights_beside(model))),
         measurement=measurement,
         predicted=predicted,
         why_not_predicted=reason,

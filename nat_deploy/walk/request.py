@@ -28,6 +28,8 @@ class SearchRequest:
     profile_minutes  time for the latency table of each device that has none yet
     max_train        most training images to use
     allow_power_mode the device may be put into its power mode while it measures
+    workers          processes that evaluate networks, or workers on the cluster; None evaluates one network after the other, here
+    cluster          address of a Ray cluster whose workers evaluate
     """
 
     latency_budgets: tuple[str, ...] = ()
@@ -45,6 +47,8 @@ class SearchRequest:
     finalists: int = 4
     seed: int = 0
     allow_power_mode: bool = False
+    workers: int | None = None
+    cluster: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

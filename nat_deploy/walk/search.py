@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Protocol
@@ -11,7 +12,8 @@ import numpy as np
 
 from nat_deploy.data import load_data
 from nat_deploy.errors import InputError
-from nat_deploy.files import write_atomically
+from nat_deploy.export.weights import save_trained
+from nat_deploy.files import lock_folder, remove_temporaries, write_atomically
 from nat_deploy.profiling import Device, ProfileProgress, find_device
 from nat_deploy.report import space_provenance
 from nat_deploy.search import (
@@ -31,7 +33,7 @@ from nat_deploy.search import (
 )
 from nat_deploy.spaces import Architecture, SearchSpace
 from nat_deploy.spaces.subnet_file import ObjectiveValue, SubnetFile, save_subnet
-from nat_deploy.supernets import load_supernet, save_weights
+from nat_deploy.supernets import load_supernet
 from nat_deploy.training.adapt import AdaptationSettings, prepare_supernet
 from nat_deploy.training.evaluate import Accuracy
 from nat_deploy.training.evaluator import EvaluatorSettings, SupernetEvaluator
@@ -40,6 +42,7 @@ from nat_deploy.walk.latency import LatencyModel, get_latency_model
 from nat_deploy.walk.measurer import DeviceMeasurer
 from nat_deploy.walk.request import SearchRequest, save_request
 from nat_deploy.walk.shipped import shipped_supernet
+from nat_deploy.walk.workers import check_workers, working_evaluator
 from profilers import Settings
 
 
@@ -87,6 +90,15 @@ def search_network(request: SearchRequest, run: Path, listener: SearchListener, 
         BudgetError: No architecture meets the budget; the sentence gives the smallest reachable latency.
         NatDeployError: Anything else that a user can mend, as a sentence.
     """
+    check_workers(request)
+    if not resume:
+        _check_new(run)
+    with ExitStack() as held:
+        return _search_network(request, run, listener, held)
+
+
+def _search_network(request: SearchRequest, run: Path, listener: SearchListener, held: ExitStack) -> SearchAnswer:
+    """`held` takes what must be let go when the search ends: the folder and the workers."""
     effort = _effort(request)
     devices = _devices(request)
     asked = (*map(parse_latency_budget, request.latency_budgets), *map(parse_budget, request.budgets))
@@ -111,9 +123,9 @@ def search_network(request: SearchRequest, run: Path, listener: SearchListener, 
         generations=effort.generations,
         finalists=request.finalists,
     )
-    if not resume:
-        _check_new(run)
-        run.mkdir(parents=True, exist_ok=True)
+    run.mkdir(parents=True, exist_ok=True)
+    held.enter_context(lock_folder(run))
+    remove_temporaries(run)
     save_request(run, request)
     latency = {
         name: get_latency_model(
@@ -143,10 +155,11 @@ def search_network(request: SearchRequest, run: Path, listener: SearchListener, 
         if device.transport != "table"
     }
     sources = {name: model.predictor for name, model in latency.items()}
-    result = run_search(space, evaluator, sources, measurers, folder, listener.on_search)
+    working = held.enter_context(working_evaluator(evaluator, request, run / "workers"))
+    result = run_search(space, working, sources, measurers, folder, listener.on_search)
     for place, finalist in enumerate(result.finalists, start=1):
-        _write_subnet(run / "finalists" / str(place), space, finalist, evaluator, class_names=data.class_names)
-    subnet_file = _write_subnet(run, space, result.chosen, evaluator, class_names=data.class_names)
+        _write_subnet(run / "finalists" / str(place), space, finalist, evaluator)
+    subnet_file = _write_subnet(run, space, result.chosen, evaluator)
     architecture = _decode(space, result.chosen)
     test = evaluator.test_accuracy(architecture)
     _write_summary(run, result, test)
@@ -205,19 +218,12 @@ def _decode(space: SearchSpace, finalist: FinalistRecord) -> Architecture:
     return space.decode(np.array(finalist.genes, dtype=np.int64))
 
 
-def _write_subnet(
-    folder: Path, space: SearchSpace, finalist: FinalistRecord, evaluator: SupernetEvaluator, *, class_names: tuple[str, ...]
-) -> Path:
+def _write_subnet(folder: Path, space: SearchSpace, finalist: FinalistRecord, evaluator: SupernetEvaluator) -> Path:
     """`subnet.json` and `subnet.safetensors`: weights with calibrated batch norms, ready to export."""
     folder.mkdir(parents=True, exist_ok=True)
     architecture = _decode(space, finalist)
     weights = folder / "subnet.safetensors"
-    metadata = {
-        "class_names": json.dumps(class_names),
-        "normalisation": json.dumps(asdict(evaluator.data.normalisation)),
-        "trained_on": evaluator.data.name,
-    }
-    save_weights(weights, evaluator.subnet(architecture).state_dict(), metadata)
+    save_trained(weights, evaluator.subnet(architecture), evaluator.data)
     counts = space.count(np.array([finalist.genes], dtype=np.int64))
     objectives = [
         ObjectiveValue(name="error_percent", value=finalist.error_percent, source="measured"),

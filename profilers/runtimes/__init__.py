@@ -28,13 +28,18 @@ def open_runtime(name: str) -> Runtime:
 
     Args:
         name: One of `NAMES`. `tensorrt:MODE` sets a timing mode, such as "tensorrt:gpu/transfer"; `replay:PATH` answers from
-            recorded results.
+            recorded results; `litert:adb:SERIAL/PATH` runs models on a phone, with the benchmark program that lies there.
 
     Raises:
         RuntimeNotInstalledError: There is no runtime of that name.
         JobError: The timing mode is wrong, or the recorded results cannot be read.
+        TransportError: The serial of the phone or the path there cannot be one.
     """
     kind, _, argument = name.partition(":")
+    if argument.startswith("adb:"):
+        from profilers.runtimes.phone import open_phone_runtime
+
+        return open_phone_runtime(kind, argument)
     if name in ("onnxruntime", "onnxruntime-cuda"):
         from profilers.runtimes.onnxruntime import OnnxRuntime
 
@@ -86,7 +91,7 @@ def model_suffix(name: str) -> str:
         JobError: The recorded results cannot be read.
     """
     kind, _, argument = name.partition(":")
-    if kind == "replay" and Path(argument).exists():
+    if kind == "replay" and argument and Path(argument).exists():
         from profilers.runtimes.replay import ReplayRuntime
 
         kind = ReplayRuntime.from_results(Path(argument)).target.runtime

@@ -133,15 +133,41 @@ class LoadsSlowly(Protocol):
         """After so long it may be taken to hang."""
 
 
+@runtime_checkable
+class OnAnotherDevice(Protocol):
+    """A runtime that drives a device which cannot run this package; what this machine is like says nothing about it."""
+
+    @property
+    def lock_name(self) -> str:
+        """Who holds this lock of this machine has the device alone."""
+
+    def facts(self) -> DeviceFacts:
+        """Read the facts of the device."""
+
+    def bind(self, affinity: tuple[int, ...] | None) -> None:
+        """Run models on these CPUs of the device from now on; None leaves them free.
+
+        Raises:
+            JobError: The device does not have them.
+        """
+
+
 def timing_mode_of(runtime: object) -> str:
     """Name of the timing mode in a target."""
     return runtime.mode if isinstance(runtime, HasTimingMode) else "default"
 
 
 def facts_for(runtime: Runtime) -> DeviceFacts:
-    """Read the facts of this device, as seen by a runtime."""
+    """Read the facts of the device that a runtime runs models on."""
+    if isinstance(runtime, OnAnotherDevice):
+        return runtime.facts()
     accelerator = runtime.accelerator() if isinstance(runtime, HasAccelerator) else None
     return replace(read_facts(runtime.name, runtime.version()), accelerator=accelerator)
+
+
+def lock_name_for(runtime: Runtime, device: str) -> str:
+    """Name of the lock that holds the device on which a runtime runs models."""
+    return runtime.lock_name if isinstance(runtime, OnAnotherDevice) else device
 
 
 class CheckedSession(ABC):

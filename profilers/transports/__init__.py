@@ -16,7 +16,8 @@ def open_transport(spec: Mapping[str, str]) -> Transport:
 
     Args:
         spec: `{"transport": "local"}`, with "python" for another interpreter than this one; or `{"transport": "ssh", "host": ...}`,
-            with any field of `SshAddress`. Both take "allow_power_mode": "yes".
+            with any field of `SshAddress`. Both take "allow_power_mode": "yes". Or `{"transport": "adb"}`, with "serial" of a phone and
+            "tool", the path of the benchmark program there.
 
     Raises:
         TransportError: The transport is not known, or a key is not one of its own.
@@ -37,7 +38,14 @@ def open_transport(spec: Mapping[str, str]) -> Transport:
         port = given.pop("port", None)
         address = SshAddress(**given, port=None if port is None else int(port))
         return SshTransport(address, allow_power_mode=allow_power_mode)
-    raise TransportError(f"the transport must be 'local' or 'ssh', but {kind!r} came; correct the description of the device.")
+    if kind == "adb":
+        from profilers.transports.adb import AdbTransport
+
+        _check_keys(kind, given, ("serial", "tool"))
+        return AdbTransport(**given)
+    raise TransportError(
+        f"the transport must be 'local', 'ssh' or 'adb', but {kind!r} came; correct the description of the device."
+    )
 
 
 def _check_keys(kind: str, given: Mapping[str, str], known: Sequence[str], *, needed: str | None = None) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from profilers.agent import checked_model
-from profilers.errors import ModelFileError, ProfilerError, RuntimeFailedError, error_named
+from profilers.errors import ModelFileError, ProfilerError, error_named, nothing_measured
 from profilers.job import Job, ModelFile
 from profilers.measurement import Measurement
 from profilers.results import Failure, Results, ResultsWriter, results_line
@@ -105,7 +105,6 @@ class Delivery:
             except ModelFileError as error:
                 self._refused[model.id] = str(error)
         if not models:
-            message = next(iter(self._refused.values()))
-            raise RuntimeFailedError(f"at least one model must be measured, but all {len(self._refused)} failed: {message}")
+            raise nothing_measured(self._refused)
         reference = self._asked.reference
         return self._asked.with_models(models, reference=None if reference in self._refused else reference)

@@ -90,9 +90,9 @@ class TransportContract:
         assert events[-1] == {"event": "done", "num_measured": 1, "num_failed": len(bad)}
 
     def test_nothing_measured_is_an_error(self, case: TransportCase, tmp_path: Path) -> None:
-        with pytest.raises(RuntimeFailedError, match="all 1 failed"):
+        with pytest.raises(RuntimeFailedError, match="must"):
             case.transport.run_job(self.job(case, [case.refused]), tmp_path / "results.jsonl")
-        with pytest.raises(RuntimeFailedError, match=r"all 1 failed.*gone"):
+        with pytest.raises(RuntimeFailedError, match="gone"):
             case.transport.run_job(self.job(case, [tmp_path / "gone.onnx"]), tmp_path / "results.jsonl")
 
     def test_a_runtime_that_is_not_there_is_named(self, case: TransportCase, tmp_path: Path) -> None:

@@ -19,8 +19,9 @@ from nat_deploy.data import (
     load_data,
     measure_normalisation,
     normalise,
+    training_batch,
 )
-from nat_deploy.data.augmentation import erase_squares, random_colour_matrices, random_crops
+from nat_deploy.data.augmentation import erase_squares, mix_rectangles, random_colour_matrices, random_crops
 
 NOTHING = Augmentation(crop_area=(1.0, 1.0), crop_ratio=1.0, mirror=False, brightness=0, saturation=0)
 
@@ -142,6 +143,40 @@ class TestAugmentation:
         assert all(one != other for one, other in zip(same, flipped, strict=True))
         assert 0 < sum(flipped) < 20
 
+    def test_rand_augment_varies_images_one_by_one_and_repeats(self, images: ImageSet) -> None:
+        same = ImageSet(images=images.images[:1].repeat(20, 1, 1, 1), labels=images.labels)
+        settings = replace(NOTHING, rand_augment=2)
+        torch.manual_seed(7)
+        first, again, other = (collect(same, generator=generator(seed), augmentation=settings)[0] for seed in (0, 0, 1))
+        untouched = torch.rand(1)
+        torch.manual_seed(7)
+        assert torch.equal(untouched, torch.rand(1)), "torch's own generator must go on as if nothing had happened"
+        assert torch.equal(first, again)
+        assert not torch.equal(first, other)
+        assert len({image.sum().item() for image in first}) > 10
+
+    def test_cutmix_mixes_labels_as_pixels(self) -> None:
+        plain = torch.zeros(20, 3, 24, 24)
+        plain[::2] = 1.0  # even images are white, odd ones black
+        labels = torch.arange(20) % 2
+        for seed in range(5):
+            mixed, probabilities = mix_rectangles(plain, labels, 3, replace(NOTHING, cutmix_share=1.0), generator(seed))
+            assert probabilities.shape == (20, 3)
+            torch.testing.assert_close(mixed.mean((1, 2, 3)), probabilities[:, 0])
+            torch.testing.assert_close(probabilities.sum(1), torch.ones(20))
+        shares = [
+            mix_rectangles(plain, labels, 3, replace(NOTHING, cutmix_share=0.3), generator(seed))[1].ndim - 1
+            for seed in range(100)
+        ]
+        assert 15 < sum(shares) < 45
+
+    def test_training_batches_are_mixed(self, images: ImageSet) -> None:
+        settings = replace(NOTHING, cutmix_share=1.0)
+        _, labels = training_batch(images, resolution=24, generator=generator(), augmentation=settings, num_classes=20)
+        assert labels.shape == (20, 20)
+        _, labels = training_batch(images, resolution=24, generator=generator(), augmentation=NOTHING, num_classes=20)
+        assert sorted(labels.tolist()) == list(range(20))
+
     def test_crops_stay_inside(self) -> None:
         """On an image whose value is its column, a crop of the share `a` spans `sqrt(a)` of the values, and no others."""
         ramp = torch.arange(64.0).expand(50, 3, 64, 64)
@@ -187,7 +222,15 @@ class TestAugmentation:
         assert 10 < int((erased > 0).sum()) < 30
 
     @pytest.mark.parametrize(
-        "settings", [{"crop_area": (0.0, 1.0)}, {"crop_area": (0.9, 0.5)}, {"crop_ratio": 0.5}, {"brightness": 2.0}]
+        "settings",
+        [
+            {"crop_area": (0.0, 1.0)},
+            {"crop_area": (0.9, 0.5)},
+            {"crop_ratio": 0.5},
+            {"brightness": 2.0},
+            {"cutmix_share": 1.5},
+            {"rand_augment": -1},
+        ],
     )
     def test_settings_are_checked(self, settings: dict[str, object]) -> None:
         with pytest.raises(ValueError, match="must"):

@@ -17,7 +17,7 @@ from nat_deploy.export import export_subnet, load_sidecar, reference_logits, run
 from nat_deploy.onnx_graphs import draw_weights
 from nat_deploy.spaces import SMALL_IMAGE_RESOLUTIONS, OfaMobileNetV3Space
 from nat_deploy.spaces.subnet_file import ObjectiveValue, SubnetFile
-from nat_deploy.supernets import OfaMobileNetV3Supernet, Subnet, calibrate_batch_norm, load_weights, save_supernet, save_weights
+from nat_deploy.supernets import MBConvSupernet, Subnet, calibrate_batch_norm, load_weights, save_supernet, save_weights
 
 SPACE = OfaMobileNetV3Space(0.35, SMALL_IMAGE_RESOLUTIONS, 5)
 CLASSES = ("ant", "bee", "cat", "dog", "eel")
@@ -42,7 +42,7 @@ def subnet_file(tmp_path: Path) -> SubnetFile:
 @pytest.fixture
 def supernet_path(tmp_path: Path) -> Path:
     path = tmp_path / "supernet.safetensors"
-    supernet = OfaMobileNetV3Supernet(SPACE, torch.Generator().manual_seed(0)).eval()
+    supernet = MBConvSupernet(SPACE, torch.Generator().manual_seed(0)).eval()
     save_supernet(path, supernet, class_names=CLASSES, trained_on="nothing")
     return path
 

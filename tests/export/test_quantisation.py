@@ -61,13 +61,14 @@ def test_a_trained_network_keeps_its_classes(form, blocks, weights, images, vali
     assert drop == pytest.approx(report.drop_points)
 
 
-def test_layers_stay_in_float_until_nothing_is_lost(blocks, weights, images, validation):
+def test_layers_stay_in_float_until_the_drop_is_allowed(blocks, weights, images, validation):
     images = images[:24]
     loose, loose_report = quantise(blocks, weights, images=images, validation=validation, max_drop=100.0)
-    strict, report = quantise(blocks, weights, images=images, validation=validation, max_drop=0.0)
     assert loose_report.float_layers == ()
     assert loose_report.drop_points > 0, "there was nothing to save"
-    assert report.drop_points <= 0
+    allowed = loose_report.drop_points / 2
+    strict, report = quantise(blocks, weights, images=images, validation=validation, max_drop=allowed)
+    assert report.drop_points <= allowed
     assert 0 < len(report.float_layers) < report.num_layers
     assert set(report.float_layers) == strict.float_layers
     assert strict.ranges == loose.ranges

@@ -66,6 +66,6 @@ def test_a_long_list_of_wrong_weights_is_cut_and_counted():
 def test_folding_placed_by_hand():
     weight = np.full((1, 1, 1, 1), 3.0, np.float32)
     gain, bias, mean, variance = (np.array([value], np.float32) for value in (2.0, 0.5, 1.0, 3e-5))
-    folded, folded_bias = fold_batch_norm(weight, gain, bias, mean, variance)
+    folded, folded_bias = fold_batch_norm(weight, gain, bias, mean, variance, eps=1e-5)
     assert folded.item() == pytest.approx(3 * 2 / np.sqrt(4e-5))  # variance and epsilon, 1e-5, make 4e-5
     assert folded_bias.item() == pytest.approx(0.5 - 1 * 2 / np.sqrt(4e-5))

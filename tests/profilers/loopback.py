@@ -237,9 +237,13 @@ class Wire:
         self._loop.run(self._cut())
 
     def close(self) -> None:
-        self._server.close()
-        self.cut()
+        self._loop.run(self._close())
         self._loop.close()
+
+    async def _close(self) -> None:
+        # On the loop's own thread: a connection that ends meanwhile closes the server a second time.
+        self._server.close()
+        await self._cut()
 
     async def _cut(self) -> None:
         self.num_cuts += bool(self._pipes)

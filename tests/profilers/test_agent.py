@@ -124,7 +124,7 @@ def test_a_refused_run_and_a_missing_file_are_told(tmp_path: Path) -> None:
 
 
 def test_nothing_measured_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(RuntimeFailedError, match=r"all 1 failed.*take time"):
+    with pytest.raises(RuntimeFailedError, match="take time"):
         measure(make_job(tmp_path, {"bad": "refuse"}), tmp_path / "results.jsonl")
 
 

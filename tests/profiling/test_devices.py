@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from nat_deploy.errors import DeviceError, FileFormatError
 from nat_deploy.profiling import Device, find_device, load_devices, open_device
+from profilers.transports.adb import AdbTransport
 
 JETSON = """
 [devices.jetson]
@@ -39,6 +40,13 @@ def test_devices_are_read(file: Path) -> None:
     assert (jetson.transport, jetson.host, jetson.precision) == ("ssh", "192.168.1.20", "fp16")
     assert jetson.transport_spec() == {"transport": "ssh", "host": "192.168.1.20", "user": "nvidia", "port": "2222"}
     assert find_device("note10", [file]).transport == "table"
+
+
+def test_a_phone_is_read_and_opened(file: Path) -> None:
+    file.write_text('[devices.phone]\ntransport = "adb"\nruntime = "litert"\nserial = "R3C"\ntool = "/data/x"\naffinity = [7]')
+    phone = find_device("phone", [file])
+    assert phone.transport_spec() == {"transport": "adb", "serial": "R3C", "tool": "/data/x"}
+    assert isinstance(open_device(phone), AdbTransport)
 
 
 def test_an_earlier_file_wins(tmp_path: Path) -> None:

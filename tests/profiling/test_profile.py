@@ -26,8 +26,8 @@ from nat_deploy.profiling import (
     profile,
     profile_settings,
 )
-from nat_deploy.profiling.choose import choose_sitting, choose_telling, reference_network
-from nat_deploy.profiling.graphs import write_networks
+from nat_deploy.profiling.choose import Sitting, choose_sitting, choose_telling, reference_network
+from nat_deploy.profiling.graphs import write_networks, write_sitting
 from nat_deploy.spaces import Architecture, SearchSpace, make_space
 from profilers.runtimes import open_runtime
 from profilers.target import Target
@@ -109,6 +109,16 @@ def test_a_runtime_gets_the_files_it_takes(runtime: str, package: str, space: Se
     with open_runtime(runtime).load(first[0].path, batch_size=2) as session:
         (output,) = session.infer({name: np.zeros(spec.shape, np.float32) for name, spec in session.inputs.items()}).values()
     assert output.shape == (2, 5)
+
+
+@pytest.mark.parametrize("batch_size", [1, 3])
+def test_every_graph_of_a_sitting_takes_the_batch(batch_size: int, space: SearchSpace, tmp_path: Path) -> None:
+    device = replace(CPU, batch_size=batch_size)
+    smallest = space.smallest()
+    sitting = Sitting(networks=(smallest,), blocks=tuple(space.blocks(smallest)[:2]), with_overhead=True)
+    for model in write_sitting(device, space, sitting, tmp_path, seed=0):
+        with open_runtime("onnxruntime").load(model.path, batch_size=batch_size) as session:
+            assert [spec.shape[0] for spec in session.inputs.values()] == [batch_size]
 
 
 @pytest.mark.parametrize("limits", [{}, {"minutes": 0.0}, {"minutes": float("nan")}, {"num_networks": -1}])

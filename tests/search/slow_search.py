@@ -2,11 +2,10 @@
 
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from nat_deploy.search import ArchitectureDistribution, Budget, LatencyMeasurement, Measure, RunFolder, SearchSettings, run_search
 from nat_deploy.spaces import Architecture
@@ -23,7 +22,6 @@ SETTINGS = SearchSettings(
     new_per_iteration=6,
     population_size=16,
     generations=6,
-    evaluation_batch=4,
     surrogates=("additive", "rbf"),
     probes=3,
 )
@@ -35,9 +33,10 @@ def make_devices() -> dict[str, SyntheticDevice]:
 
 
 class SlowEvaluator(SyntheticEvaluator):
-    def evaluate(self, architectures: Sequence[Architecture]) -> NDArray[np.float64]:
-        time.sleep(0.02)
-        return super().evaluate(architectures)
+    def evaluate(self, architectures: Sequence[Architecture]) -> Iterator[float]:
+        for error in super().evaluate(architectures):
+            time.sleep(0.005)
+            yield error
 
     def adapt(self, distribution: ArchitectureDistribution, rng: np.random.Generator) -> None:
         time.sleep(0.1)

@@ -226,6 +226,15 @@ def test_a_lost_checkpoint_is_named(tmp_path: Path) -> None:
         search(RunFolder.resume(folder.path))
 
 
+def test_what_a_kill_left_among_the_checkpoints_goes(tmp_path: Path) -> None:
+    folder = finished_run(tmp_path / "run")
+    checkpoints = folder.path / "checkpoints"
+    for name in ("001", ".003.tmp", "..003.tmp.0123abcd.tmp"):
+        (checkpoints / name).write_text("half")
+    RunFolder.resume(folder.path)
+    assert [path.name for path in checkpoints.iterdir()] == ["002"]
+
+
 def test_resuming_with_other_settings_names_the_difference(tmp_path: Path) -> None:
     path = tmp_path / "run"
     RunFolder.create(path, SETTINGS, {"space": SPACE.name})

@@ -1,7 +1,7 @@
 """Synthetic supernet and device, whose truth is a formula: fast, deterministic, and wrong in known ways."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -24,7 +24,7 @@ class SyntheticEvaluator:
         self.gain = 0.0
         self.num_evaluated = 0
 
-    def evaluate(self, architectures: Sequence[Architecture]) -> NDArray[np.float64]:
+    def evaluate(self, architectures: Sequence[Architecture]) -> Iterable[float]:
         self.num_evaluated += len(architectures)
         genes = np.stack([self.space.encode(architecture) for architecture in architectures])
         counts = self.space.count(genes)

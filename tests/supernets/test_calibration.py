@@ -4,6 +4,8 @@ import torch
 
 from nat_deploy.spaces.block import Block
 from nat_deploy.supernets import Subnet, calibrate_batch_norm, extract_subnet
+from nat_deploy.supernets.folding import fold_batch_norms
+from nat_deploy.supernets.layers import BatchNorm
 from tests.supernets.networks import make_lively_supernet
 
 
@@ -42,3 +44,15 @@ def test_calibration_leaves_the_original_and_forgets_old_statistics() -> None:
 def test_calibration_without_images_is_refused() -> None:
     with pytest.raises(ValueError, match="at least one image"):
         calibrate_batch_norm(Subnet([Block(kind="conv", in_channels=3, out_channels=4, in_size=8)]), [])
+
+
+def test_folding_changes_no_output_and_not_the_original() -> None:
+    supernet = make_lively_supernet()
+    for genes in supernet.space.sample(np.random.default_rng(2), 3):
+        subnet = extract_subnet(supernet, supernet.space.decode(genes)).double()
+        images = torch.randn(4, 3, 32, 32, dtype=torch.float64)
+        with torch.no_grad():
+            before = subnet(images)
+            torch.testing.assert_close(fold_batch_norms(subnet)(images), before, rtol=1e-9, atol=1e-9)
+            assert torch.equal(subnet(images), before)
+        assert not any(isinstance(module, BatchNorm) for module in fold_batch_norms(subnet).modules())

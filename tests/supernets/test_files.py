@@ -1,3 +1,4 @@
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -5,9 +6,10 @@ import torch
 from safetensors.torch import save_file
 
 from nat_deploy.errors import FileFormatError, MissingError, NatDeployError
-from nat_deploy.spaces import OfaMobileNetV3Space
+from nat_deploy.spaces import OfaMobileNetV3Space, OfaProxylessSpace, OfaResNet50Space, SearchSpace
 from nat_deploy.supernets import (
-    OfaMobileNetV3Supernet,
+    MBConvSupernet,
+    Supernet,
     extract_subnet,
     load_subnet_weights,
     load_supernet,
@@ -15,15 +17,15 @@ from nat_deploy.supernets import (
     save_weights,
 )
 from nat_deploy.supernets.ofa_checkpoint import import_supernet
-from tests.supernets.networks import make_lively_supernet
+from tests.supernets.networks import make_lively_supernet, make_lively_supernet_of
 
 
 @pytest.fixture(scope="module")
-def supernet() -> OfaMobileNetV3Supernet:
+def supernet() -> MBConvSupernet:
     return make_lively_supernet().float()
 
 
-def published_names(supernet: OfaMobileNetV3Supernet, *, infix: str) -> dict[str, torch.Tensor]:
+def published_names(supernet: MBConvSupernet, *, infix: str) -> dict[str, torch.Tensor]:
     """The supernet as Once-for-all writes it, from the table of its names and shapes; `infix` tells the two generations apart."""
     state = supernet.state_dict()
     out: dict[str, torch.Tensor] = {}
@@ -67,18 +69,82 @@ def published_names(supernet: OfaMobileNetV3Supernet, *, infix: str) -> dict[str
 
 
 def test_the_published_layout_has_475_tensors() -> None:
-    supernet = OfaMobileNetV3Supernet(OfaMobileNetV3Space(1.0, (224,), 1000))
+    supernet = MBConvSupernet(OfaMobileNetV3Space(1.0, (224,), 1000))
     tensors = published_names(supernet, infix="conv")
     assert len(tensors) == 475
     assert sum(tensor.numel() for tensor in tensors.values()) == 7_720_768
     assert tensors["blocks.5.conv.depth_conv.se.fc.reduce.weight"].shape == (40, 144, 1, 1)
 
 
+def published_proxyless(supernet: Supernet) -> dict[str, torch.Tensor]:
+    """As `published_names`, but the last convolution has the name of the layer that MobileNetV3 has after it, and a batch norm."""
+    out: dict[str, torch.Tensor] = {}
+    for name, tensor in supernet.state_dict().items():
+        place, _, rest = name.partition(".")
+        if place == "layers":
+            index, _, rest = rest.partition(".")
+            body = f"blocks.{int(index) + 1}.conv"
+        else:
+            body = "blocks.0.conv"
+        layer, _, kind = rest.partition(".")
+        elastic = ".conv" if place == "layers" else ""
+        theirs = {"expansion": "inverted_bottleneck", "depthwise": "depth_conv", "projection": "point_linear"}
+        if place in ("layers", "first") and layer.startswith("transform"):
+            out[f"{body}.depth_conv.conv.{'7to5' if layer.endswith('5') else '5to3'}_matrix"] = tensor
+        elif place in ("layers", "first"):
+            block = theirs[layer.removesuffix("_bn")]
+            part = f"bn{elastic and '.bn'}" if layer.endswith("_bn") else f"conv{elastic}"
+            out[f"{body}.{block}.{part}.{kind}"] = tensor
+        else:
+            outer = {"stem": "first_conv", "final_expand": "feature_mix_layer", "classifier": "classifier"}
+            out[f"{outer[place]}.{rest}"] = tensor
+    return _with_counters(out)
+
+
+def published_resnet(supernet: Supernet) -> dict[str, torch.Tensor]:
+    out: dict[str, torch.Tensor] = {}
+    for name, tensor in supernet.state_dict().items():
+        place, index, layer, *kind = name.split(".")
+        match place:
+            case "stem":
+                inside = ".conv" if index == "1" else ""
+                out[f"input_stem.{index}{inside}.{layer}.{layer}.{kind[0]}"] = tensor
+            case "layers":
+                part = "bn" if layer.endswith("_bn") else "conv"
+                out[f"blocks.{index}.{layer.removesuffix('_bn')}.{part}.{part}.{kind[0]}"] = tensor
+            case _:
+                out[f"classifier.linear.linear.{layer}"] = tensor
+    return _with_counters(out)
+
+
+def _with_counters(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Torch's own batch norms count their batches."""
+    counted = [name.removesuffix("running_mean") for name in tensors if name.endswith("running_mean")]
+    return tensors | {f"{name}num_batches_tracked": torch.tensor(0) for name in counted}
+
+
+@pytest.mark.parametrize(
+    ("space", "publish", "num_tensors"),
+    [(OfaProxylessSpace(1.3, (32,), 7), published_proxyless, 446), (OfaResNet50Space((32,), 7), published_resnet, 368)],
+)
+def test_checkpoints_of_other_spaces_are_read(
+    space: SearchSpace, publish: Callable[[Supernet], dict[str, torch.Tensor]], num_tensors: int, tmp_path: Path
+) -> None:
+    supernet = make_lively_supernet_of(space).float()
+    tensors = publish(supernet)
+    assert len(tensors) == num_tensors  # as many as the published files have
+    torch.save({"state_dict": tensors}, tmp_path / "ofa.pth")
+    loaded = import_supernet(tmp_path / "ofa.pth", space)
+    assert all(torch.equal(tensor, loaded.state_dict()[name]) for name, tensor in supernet.state_dict().items())
+    del tensors["blocks.3.conv.point_linear.bn.bn.bias" if num_tensors == 446 else "blocks.3.conv3.bn.bn.bias"]
+    torch.save({"state_dict": tensors}, tmp_path / "ofa.pth")
+    with pytest.raises(FileFormatError, match=r"missing: layers\.[23]\.\w+_bn\.bias"):
+        import_supernet(tmp_path / "ofa.pth", space)
+
+
 @pytest.mark.parametrize("infix", ["conv", "mobile_inverted_conv"])
 @pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
-def test_checkpoints_of_both_generations_are_read(
-    supernet: OfaMobileNetV3Supernet, tmp_path: Path, infix: str, suffix: str
-) -> None:
+def test_checkpoints_of_both_generations_are_read(supernet: MBConvSupernet, tmp_path: Path, infix: str, suffix: str) -> None:
     path = tmp_path / f"ofa{suffix}"
     tensors = {name: tensor.contiguous() for name, tensor in published_names(supernet, infix=infix).items()}
     if suffix == ".pth":
@@ -93,7 +159,7 @@ def test_checkpoints_of_both_generations_are_read(
         assert torch.equal(loaded.eval()(images, supernet.space.largest()), expected)
 
 
-def test_every_key_that_does_not_fit_is_named(supernet: OfaMobileNetV3Supernet, tmp_path: Path) -> None:
+def test_every_key_that_does_not_fit_is_named(supernet: MBConvSupernet, tmp_path: Path) -> None:
     tensors = published_names(supernet, infix="conv")
     del tensors["first_conv.conv.weight"], tensors["blocks.3.conv.point_linear.conv.conv.weight"]
     tensors["blocks.7.conv.mystery.weight"] = torch.zeros(1)
@@ -124,7 +190,7 @@ def test_a_pickle_that_would_run_code_is_refused(tmp_path: Path) -> None:
     assert not (tmp_path / "harm").exists()
 
 
-def test_a_supernet_file_comes_back(supernet: OfaMobileNetV3Supernet, tmp_path: Path) -> None:
+def test_a_supernet_file_comes_back(supernet: MBConvSupernet, tmp_path: Path) -> None:
     path = tmp_path / "supernet.safetensors"
     names = tuple(f"class {index}" for index in range(7))
     save_supernet(path, supernet, class_names=names, trained_on="noise", half=True)
@@ -137,7 +203,7 @@ def test_a_supernet_file_comes_back(supernet: OfaMobileNetV3Supernet, tmp_path: 
     assert (got - expected).norm() < 0.02 * expected.norm(), "half precision keeps three digits"
 
 
-def test_broken_supernet_files_are_refused_in_a_sentence(supernet: OfaMobileNetV3Supernet, tmp_path: Path) -> None:
+def test_broken_supernet_files_are_refused_in_a_sentence(supernet: MBConvSupernet, tmp_path: Path) -> None:
     good, bad = tmp_path / "good.safetensors", tmp_path / "bad.safetensors"
     save_supernet(good, supernet, class_names=("a",) * 7, trained_on="noise")
     content = good.read_bytes()
@@ -159,7 +225,7 @@ def test_broken_supernet_files_are_refused_in_a_sentence(supernet: OfaMobileNetV
         load_supernet(tmp_path / "none.safetensors")
 
 
-def test_weights_of_another_architecture_are_refused(supernet: OfaMobileNetV3Supernet, tmp_path: Path) -> None:
+def test_weights_of_another_architecture_are_refused(supernet: MBConvSupernet, tmp_path: Path) -> None:
     space = supernet.space
     save_weights(tmp_path / "w.safetensors", extract_subnet(supernet, space.smallest()).state_dict())
     load_subnet_weights(space.blocks(space.smallest()), tmp_path / "w.safetensors")

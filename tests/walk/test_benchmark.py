@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from nat_deploy.errors import MissingError
+from nat_deploy.errors import InputError, MissingError
 from nat_deploy.export import export_subnet
 from nat_deploy.walk.benchmark import benchmark_file
 from profilers import Settings
@@ -35,3 +35,11 @@ def test_a_model_of_unknown_origin_is_measured_all_the_same(subnet_file, tmp_pat
 def test_a_missing_model_is_named(tmp_path: Path):
     with pytest.raises(MissingError, match=r"model .*none.onnx' must exist"):
         benchmark_file(tmp_path / "none.onnx", "cpu")
+
+
+@pytest.mark.parametrize(("suffix", "runtime"), [(".tflite", "litert"), (".pte", "executorch"), (".xml", "openvino")])
+def test_a_model_of_another_runtime_names_it(suffix, runtime, tmp_path):
+    model = tmp_path / f"model{suffix}"
+    model.write_bytes(b"anything")
+    with pytest.raises(InputError, match=f"a {suffix} model needs a device whose runtime is {runtime}, but device 'cpu' runs"):
+        benchmark_file(model, "cpu")

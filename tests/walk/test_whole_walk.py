@@ -103,6 +103,18 @@ def test_the_exported_file_computes_what_the_network_computes(walk: Path) -> Non
     assert document["predicted"]["target"] == document["target"]
 
 
+def test_a_found_network_is_fine_tuned_with_what_its_folder_knows(walk: Path) -> None:
+    """No data, no supernet and no seed are given: they are those of the search, and the test images stay the same."""
+    tuned = natdeploy("finetune", "run/finalists/1/subnet.json", "--epochs", "1", "--out", "tuned", "--json", cwd=walk)
+    assert tuned.code == 0, tuned.err
+    document = json.loads(tuned.out)
+    answer = json.loads((walk / "answer.json").read_text())
+    assert Path(document["teacher"]).name == "run"
+    assert document["validation_top1_percent"]["before"] == pytest.approx(answer["validation_top1_percent"])
+    assert document["test_top1_percent"]["before"] == pytest.approx(answer["test_top1_percent"])
+    assert load_subnet(walk / "tuned" / "subnet.json").architecture == load_subnet(walk / "run" / "subnet.json").architecture
+
+
 def test_describe_predicts_and_report_shows(walk: Path) -> None:
     described = natdeploy("describe", "run/subnet.json", "--device", "cpu", "--json", cwd=walk)
     assert described.code == 0, described.err

@@ -10,10 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from nat_deploy.spaces import Genes, OfaMobileNetV3Space, SearchSpace
-from nat_deploy.spaces.ofa_mbv3 import EXPANDS, FIRST_LAYER_GENE, KERNELS, NUM_STAGES, STAGE_LENGTH
-
-_MIDDLE_DEPTH = 3.0
+from nat_deploy.spaces import Genes, MBConvSpace, SearchSpace
+from nat_deploy.spaces.mbconv_space import EXPANDS, FIRST_LAYER_GENE, KERNELS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,34 +31,37 @@ def accuracy_features(space: SearchSpace, genes: Genes) -> Features:
     ends = space.count(np.stack([space.encode(space.smallest()), space.encode(space.largest())]))
     costs = np.stack([_log_position(counts.macs, *ends.macs), _log_position(counts.num_params, *ends.num_params)], axis=1)
     match space:
-        case OfaMobileNetV3Space():
-            return _grouped(_ofa_groups(space, space.repair(genes), costs))
+        case MBConvSpace():
+            return _grouped(_mbconv_groups(space, space.repair(genes), costs))
         case _:
             spread = np.maximum(space.gene_upper - space.gene_lower, 1)
             return _grouped([2.0 * (genes - space.gene_lower) / spread - 1.0, costs, costs**2])
 
 
-def _ofa_groups(space: OfaMobileNetV3Space, genes: Genes, costs: NDArray[np.float64]) -> list[NDArray[np.float64]]:
-    num = len(genes)
-    layers = genes[:, FIRST_LAYER_GENE:].reshape(num, NUM_STAGES, STAGE_LENGTH)
+def _mbconv_groups(space: MBConvSpace, genes: Genes, costs: NDArray[np.float64]) -> list[NDArray[np.float64]]:
+    layers = genes[:, FIRST_LAYER_GENE:]
     active = layers > 0
     kernels = np.array(KERNELS, dtype=np.float64)
     expands = np.array(EXPANDS, dtype=np.float64)
     # A layer that is not there has the average value, so that its size says nothing and only the depth of its stage speaks.
     kernel = np.where(active, ((kernels - kernels.mean()) / 2)[(layers - 1) % len(KERNELS)], 0.0)
     expand = np.where(active, (expands - expands.mean())[(layers - 1) // len(KERNELS)], 0.0)
-    depth = active.sum(axis=2) - _MIDDLE_DEPTH
+    kernel_sums, expand_sums, depth = (
+        np.add.reduceat(values, space.stage_starts[:-1], axis=1) for values in (kernel, expand, active.astype(np.int64))
+    )
+    depth = depth - [np.mean(stage.depths) for stage in space.layout.stages]
+    mean_length = space.num_layers / len(space.layout.stages)
     resolutions = np.array(space.resolutions)
     resolution = _log_position(resolutions[genes[:, 0]], resolutions[0], resolutions[-1])[:, None]
-    whole = np.stack([kernel.sum(axis=(1, 2)) / STAGE_LENGTH, expand.sum(axis=(1, 2)) / STAGE_LENGTH, depth.sum(axis=1)], axis=1)
+    whole = np.stack([kernel.sum(axis=1) / mean_length, expand.sum(axis=1) / mean_length, depth.sum(axis=1)], axis=1)
     return [
         np.concatenate([resolution, resolution**2], axis=1),
         depth,
         depth**2,
-        kernel.reshape(num, -1),
-        expand.reshape(num, -1),
-        kernel.sum(axis=2),
-        expand.sum(axis=2),
+        kernel,
+        expand,
+        kernel_sums,
+        expand_sums,
         whole,
         costs,
         np.concatenate([costs**2, costs[:, :1] * costs[:, 1:], costs * resolution], axis=1),
