@@ -12,6 +12,7 @@ _LINE = 24  # without
 _BAR = 22
 _STEP = 11.5  # of width per unit of expansion
 _GAP = 6
+_BOTTLENECK = 16  # its expansion is a share below 1
 
 
 def draw_architecture(space: SearchSpace, architecture: Architecture) -> str:
@@ -33,9 +34,11 @@ def draw_architecture(space: SearchSpace, architecture: Architecture) -> str:
 def _rows(space: SearchSpace, architecture: Architecture) -> Iterator[tuple[str, Sequence[tuple[int, float]]]]:
     """Label and `(kernel, expand)` of the layers: stem, stages, head."""
     blocks = space.blocks(architecture)
-    first = next(index for index, block in enumerate(blocks) if block.expanded)
+    first = next(index for index, block in enumerate(blocks) if block.expanded or block.kind == "bottleneck")
     yield f"image {architecture.resolution} × {architecture.resolution} → {_shape(blocks[first - 1])}", ()
-    for number, layers in enumerate(architecture.stages(), start=1):
+    # Where widths are elastic, the stem is a stage too.
+    stages = architecture.stages()[1:] if architecture.width else architecture.stages()
+    for number, layers in enumerate(stages, start=1):
         last = blocks[first + len(layers) - 1]
         squeeze = ", squeeze-excite" if last.se_channels else ""
         yield f"stage {number} → {_shape(last)}{squeeze}", layers
@@ -51,7 +54,7 @@ def _row(top: int, label: str, layers: Sequence[tuple[int, float]]) -> Iterator[
     yield f'<text x="0" y="{top + 13}" font-size="12" fill="var(--muted)">{html.escape(label)}</text>'
     x = 0.0
     for kernel, expand in layers:
-        width = _STEP * expand + 18
+        width = _STEP * (expand if expand >= 1 else _BOTTLENECK * expand) + 18
         yield (
             f'<rect x="{x:g}" y="{top + 18}" width="{width:g}" height="{_BAR}" rx="4" fill="var(--kernel-{kernel})"/>'
             f'<text x="{x + width / 2:g}" y="{top + 33}" font-size="12" text-anchor="middle" fill="var(--on-kernel-{kernel})">k{kernel} e{expand}</text>'

@@ -10,6 +10,7 @@ import numpy as np
 
 from nat_deploy.errors import InputError
 from nat_deploy.files import write_atomically
+from nat_deploy.report.axis import Axis
 from nat_deploy.report.network import Network
 from nat_deploy.report.reading import RunReading, read_run
 from nat_deploy.report.wording import axis_of, bound, scaled
@@ -17,7 +18,6 @@ from nat_deploy.search import LATENCY, RefittableSource, non_dominated
 
 _WIDTH, _HEIGHT = 720, 440
 _LEFT, _RIGHT, _TOP, _BOTTOM = 64, 16, 44, 56
-_MOST_TICKS = 7
 
 _STYLE = """
 text { font: 13px system-ui, sans-serif; fill: #1c2330; } .grid { stroke: #dde1e7; } .archive { fill: #8b95a5; fill-opacity: .5; }
@@ -59,8 +59,8 @@ class FrontPicture:
     def svg(self) -> str:
         """The picture as a whole SVG file."""
         costs = [point.cost for point in self._points()] + ([] if self.budget is None else [self.budget])
-        x = _Axis.over(costs, _LEFT, _WIDTH - _RIGHT)
-        y = _Axis.over([point.accuracy_percent for point in self._points()], _HEIGHT - _BOTTOM, _TOP)
+        x = Axis.over(costs, _LEFT, _WIDTH - _RIGHT)
+        y = Axis.over([point.accuracy_percent for point in self._points()], _HEIGHT - _BOTTOM, _TOP)
         shapes = [*self._frame(x, y), *self._budget_line(x), *self._networks(x, y), *self._legend()]
         head = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img">'
         return f"{head}\n<title>{html.escape(self.title)}</title>\n<style>{_STYLE}</style>\n" + "\n".join(shapes) + "\n</svg>\n"
@@ -68,7 +68,7 @@ class FrontPicture:
     def _points(self) -> tuple[PicturePoint, ...]:
         return (*self.archive, *self.front, *self.random, *(() if self.chosen is None else (self.chosen,)))
 
-    def _frame(self, x: "_Axis", y: "_Axis") -> Iterator[str]:
+    def _frame(self, x: Axis, y: Axis) -> Iterator[str]:
         bottom = _HEIGHT - _BOTTOM
         for tick in x.ticks():
             yield f'<line class="grid" x1="{x.place(tick):.1f}" x2="{x.place(tick):.1f}" y1="{_TOP}" y2="{bottom}"/>'
@@ -80,14 +80,14 @@ class FrontPicture:
         yield f'<text x="{(_LEFT + _WIDTH - _RIGHT) / 2:g}" y="{_HEIGHT - 14}" text-anchor="middle">{html.escape(self.x_axis)}</text>'
         yield f'<text transform="translate(16 {middle:g}) rotate(-90)" text-anchor="middle">Top-1 accuracy (%)</text>'
 
-    def _budget_line(self, x: "_Axis") -> Iterator[str]:
+    def _budget_line(self, x: Axis) -> Iterator[str]:
         if self.budget is not None:
             place = x.place(self.budget)
             label = html.escape(self.budget_label or f"budget {self.budget:g}")
             yield f'<line class="budget" x1="{place:.1f}" x2="{place:.1f}" y1="{_TOP}" y2="{_HEIGHT - _BOTTOM}"/>'
             yield f'<text class="over" x="{place - 6:.1f}" y="{_HEIGHT - _BOTTOM - 8}" text-anchor="end">{label}</text>'
 
-    def _networks(self, x: "_Axis", y: "_Axis") -> Iterator[str]:
+    def _networks(self, x: Axis, y: Axis) -> Iterator[str]:
         for role, radius, points in (("random", 3.2, self.random), ("archive", 3.2, self.archive), ("front", 4.2, self.front)):
             for point in points:
                 yield f'<circle class="{role}" cx="{x.place(point.cost):.1f}" cy="{y.place(point.accuracy_percent):.1f}" r="{radius}"/>'
@@ -195,30 +195,3 @@ def _star(role: str, x: float, y: float) -> str:
     corners = [(9 if corner % 2 == 0 else 4, math.pi * (corner / 5 - 0.5)) for corner in range(10)]
     points = " ".join(f"{x + radius * math.cos(angle):.1f},{y + radius * math.sin(angle):.1f}" for radius, angle in corners)
     return f'<polygon class="{role}" points="{points}"/>'
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Axis:
-    """Values from `low` to `high` laid out from pixel `start` to `end`."""
-
-    low: float
-    high: float
-    start: float
-    end: float
-
-    @staticmethod
-    def over(values: Sequence[float], start: float, end: float) -> "_Axis":
-        low, high = min(values), max(values)
-        margin = 0.06 * (high - low) or max(abs(high) * 0.1, 1e-9)
-        return _Axis(low=low - margin, high=high + margin, start=start, end=end)
-
-    def place(self, value: float) -> float:
-        return self.start + (value - self.low) / (self.high - self.low) * (self.end - self.start)
-
-    def ticks(self) -> list[float]:
-        """Round values inside, 1, 2 or 5 times a power of ten apart."""
-        rough = (self.high - self.low) / _MOST_TICKS
-        power = 10.0 ** math.floor(math.log10(rough))
-        step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= rough)
-        first, last = math.ceil(self.low / step), math.floor(self.high / step)
-        return [round(number * step, 12) for number in range(first, last + 1)]

@@ -1,15 +1,17 @@
-"""One HTML file that explains a run, and needs nothing but itself."""
+"""The report as one HTML file that makes no request to anywhere."""
 
-import json
-from collections.abc import Mapping, Sequence
+import base64
+import hashlib
+from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
-from typing import Any
 
 from nat_deploy.files import write_atomically
 from nat_deploy.report.architecture_drawing import draw_architecture
-from nat_deploy.report.charts import Chart, front_charts, history_charts, latency_charts
-from nat_deploy.report.headline import Headline, headline
+from nat_deploy.report.charts import history_charts, latency_charts
+from nat_deploy.report.front_picture import picture_of
+from nat_deploy.report.headline import headline
+from nat_deploy.report.page_data import page_data
 from nat_deploy.report.reading import RunReading, read_run
 from nat_deploy.report.tables import (
     answer_table,
@@ -21,9 +23,10 @@ from nat_deploy.report.tables import (
     request_table,
     settings_table,
 )
+from nat_deploy.report.wording import accuracy, axis_of
 from nat_deploy.search import RefittableSource
 
-_TEMPLATE = "report.html.jinja"
+_SCRIPTS = ("networks.js", "front.js", "threads.js")
 
 
 def write_report(run: Path, out: Path | None = None, *, latency_predictors: Mapping[str, RefittableSource] | None = None) -> Path:
@@ -47,46 +50,51 @@ def write_report(run: Path, out: Path | None = None, *, latency_predictors: Mapp
 def run_html(run: RunReading) -> str:
     """The whole page."""
     from jinja2 import Environment, StrictUndefined
-    from markupsafe import Markup
-    from plotly.offline import get_plotlyjs
 
-    template = resources.files("nat_deploy.report").joinpath(_TEMPLATE).read_text(encoding="utf-8")
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    fronts, latencies, history = front_charts(run), latency_charts(run), history_charts(run)
-    chosen = run.chosen
-    drawing = (
-        ""
-        if run.space is None or chosen is None or chosen.architecture is None
-        else draw_architecture(run.space, chosen.architecture)
-    )
-    return environment.from_string(template).render(
+    script = '"use strict";\n' + "".join(map(_page_file, _SCRIPTS))
+    first_cost = next(iter(run.cost_names), None)
+    return environment.from_string(_page_file("report.html.jinja")).render(
         run=run,
-        headline=_headline(run),
+        headline=headline(run),
         answer=answer_table(run),
         files=files_table(run),
-        fronts=fronts,
-        latencies=latencies,
+        fallback=None if first_cost is None else _image(picture_of(run, first_cost).svg()),
+        first_cost=None if first_cost is None else axis_of(first_cost),
+        latencies=latency_charts(run),
         latency_scores=latency_table(run),
-        history=history,
+        history=history_charts(run),
         iterations=iterations_table(run),
         finalists=finalists_table(run),
-        drawing=Markup(drawing),  # built from integers and escaped text
+        drawings=_drawings(run),
         provenance=provenance_table(run),
         settings=settings_table(run),
         request=request_table(run),
-        command=run.provenance.get("command"),
+        command=run.command,
         notes=run.notes(),
-        figures=Markup(_figures_json((*fronts, *latencies, *history))),
-        plotly=Markup(get_plotlyjs()),
+        style=_page_file("report.css"),
+        data=page_data(run),
+        script=script,
+        script_hash=f"sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}",
     )
 
 
-def _headline(run: RunReading) -> Headline | None:
-    return None if run.chosen is None else headline(run, run.chosen)
+def _page_file(name: str) -> str:
+    return resources.files("nat_deploy.report").joinpath("page", name).read_text(encoding="utf-8")
 
 
-def _figures_json(charts: Sequence[Chart]) -> str:
-    """The figures as JSON that may stand inside a script element: it holds no character that could end it."""
-    figures: dict[str, Any] = {chart.key: json.loads(chart.figure.to_json()) for chart in charts if chart.figure is not None}
-    text = json.dumps(figures, separators=(",", ":"), allow_nan=False)  # ASCII
-    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+def _image(svg: str) -> str:
+    """As an address that holds the picture itself: its own styles then stay its own."""
+    return f"data:image/svg+xml;base64,{base64.b64encode(svg.encode()).decode()}"
+
+
+def _drawings(run: RunReading) -> list[tuple[str, str]]:
+    """Title and SVG of each finalist's layers; the SVG is built from integers and escaped text."""
+    return [
+        (
+            f"{'Chosen' if rank == 1 else f'Finalist {rank}'}: {accuracy(network)}",
+            draw_architecture(run.space, network.architecture),
+        )
+        for rank, network in enumerate(run.finalists, start=1)
+        if run.space is not None and network.architecture is not None
+    ]

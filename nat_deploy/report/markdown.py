@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from nat_deploy.files import write_atomically
+from nat_deploy.report.headline import headline
 from nat_deploy.report.reading import RunReading, read_run
 from nat_deploy.report.tables import Table, all_tables
 from nat_deploy.search import RefittableSource
@@ -27,8 +28,18 @@ def write_markdown(
 
 def run_markdown(run: RunReading) -> str:
     notes = "".join(f"- {_plain(note)}\n" for note in run.notes())
-    parts = [f"# Search {_plain(run.path.name)}\n", notes, *(_section(table) for table in all_tables(run))]
+    parts = [f"# Search {_plain(run.path.name)}\n", _answer(run), notes, *map(_section, all_tables(run)), _reproduction(run)]
     return "\n".join(part for part in parts if part)
+
+
+def _answer(run: RunReading) -> str:
+    found = headline(run)
+    return "" if found is None else f"**{_plain(found.answer)}** {_plain(found.sentence)}\n"
+
+
+def _reproduction(run: RunReading) -> str:
+    """The command as an indented block, in which nothing is taken for Markdown or HTML."""
+    return "" if run.command is None else f"## How to reproduce\n\n    {' '.join(run.command.splitlines())}\n"
 
 
 def _section(table: Table) -> str:

@@ -10,7 +10,16 @@ import numpy as np
 from nat_deploy.errors import ArchitectureError, FileFormatError, MissingError
 from nat_deploy.report.latencies import GeneString, Latencies, measured_cost, predicted_cost, read_latencies
 from nat_deploy.report.network import Cost, Network
-from nat_deploy.report.run_files import RunFile, TestAccuracy, read_files, read_request, read_subnet, read_test_accuracy
+from nat_deploy.report.run_files import (
+    RunFile,
+    TestAccuracy,
+    read_files,
+    read_request,
+    read_subnet,
+    read_test_accuracy,
+    request_texts,
+    search_command,
+)
 from nat_deploy.report.run_space import read_space
 from nat_deploy.report.wording import name_of
 from nat_deploy.search import (
@@ -49,6 +58,7 @@ class RunReading:
     test         of the chosen network, where the data has a test part
     subnet_objectives   what `subnet.json` says of the chosen network
     request      what a person asked for, as names and texts
+    command      that makes the run again, None where the run did not write down what was asked for
     """
 
     path: Path
@@ -64,6 +74,7 @@ class RunReading:
     files: tuple[RunFile, ...]
     test: TestAccuracy | None
     request: tuple[tuple[str, str], ...]
+    command: str | None
     subnet_objectives: tuple[ObjectiveValue, ...]
 
     @property
@@ -135,7 +146,7 @@ def read_run(run: Path, *, latency_predictors: Mapping[str, RefittableSource] | 
 
 
 def _read(folder: RunFolder, predictors: Mapping[str, RefittableSource] | None) -> RunReading:
-    subnet = read_subnet(folder.path)
+    subnet, request = read_subnet(folder.path), read_request(folder.path)
     space = read_space(folder.provenance, num_classes=None if subnet is None else subnet.num_classes)
     latencies = read_latencies(folder, space, predictors)
     # Newest first: a run that is going on has written down what these name before it named it.
@@ -163,7 +174,8 @@ def _read(folder: RunFolder, predictors: Mapping[str, RefittableSource] | None) 
         latencies=latencies,
         files=read_files(folder.path),
         test=read_test_accuracy(folder.path),
-        request=read_request(folder.path),
+        request=request_texts(request),
+        command=folder.provenance.get("command", search_command(request)),
         subnet_objectives=() if subnet is None else subnet.objectives,
     )
 

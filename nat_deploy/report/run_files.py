@@ -1,5 +1,6 @@
 """What a run left behind besides its records: descriptions, weights, exported models."""
 
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,11 +55,32 @@ def read_test_accuracy(run: Path) -> TestAccuracy | None:
     return None
 
 
-def read_request(run: Path) -> tuple[tuple[str, str], ...]:
-    """What a person asked for, from `request.json`, as names and texts; empty where there is none."""
+def read_request(run: Path) -> Mapping[str, object]:
+    """What a person asked for, from `request.json`; empty where there is none."""
     request = _read_object(run / "request.json").get("request")
-    given = request.items() if isinstance(request, dict) else ()
-    return tuple((str(name), _text(value)) for name, value in given if value is not None)
+    return {str(name): value for name, value in request.items() if value is not None} if isinstance(request, dict) else {}
+
+
+def request_texts(request: Mapping[str, object]) -> tuple[tuple[str, str], ...]:
+    """A request as names and texts."""
+    return tuple((name, _text(value)) for name, value in request.items())
+
+
+def search_command(request: Mapping[str, object]) -> str | None:
+    """The command of a request, quoted for a POSIX shell; None for an empty one."""
+    if not request:
+        return None
+    return shlex.join(["natdeploy", "search", *(word for name, value in request.items() for word in _option(name, value))])
+
+
+def _option(name: str, value: object) -> list[str]:
+    """The words of one option; those that can be repeated have a plural name and a list of texts."""
+    option = f"--{name.replace('_', '-')}"
+    if isinstance(value, bool):
+        return [option] if value else []
+    if isinstance(value, list) and all(isinstance(item, str) for item in value):
+        return [word for item in value for word in (option.removesuffix("s"), item)]
+    return [option, _text(value).replace(" ", "") if isinstance(value, list) else str(value)]
 
 
 def _read_object(path: Path) -> Mapping[str, object]:

@@ -38,9 +38,11 @@ def to_rich(table: Table) -> "RichTable":
     from rich.table import Table as RichTable
     from rich.text import Text
 
-    shown = RichTable(title=table.title, title_justify="left", caption=None if table.rows else table.empty)
+    shown = RichTable(
+        title=table.title, title_justify="left", show_header=any(table.header), caption=None if table.rows else table.empty
+    )
     for name in table.header:
-        shown.add_column(name)
+        shown.add_column(name, overflow="fold")
     for row in table.rows:
         shown.add_row(*(Text(cell) for cell in row))
     return shown

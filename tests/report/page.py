@@ -49,9 +49,9 @@ class Page(HTMLParser):
         return re.sub(r"\s+", " ", " ".join(self.texts))
 
     @property
-    def figures(self) -> dict[str, Any]:
-        """Plotly figures by key."""
-        found: dict[str, Any] = json.loads(self.scripts["figures"])
+    def data(self) -> dict[str, Any]:
+        """Measures and networks that the page's script draws."""
+        found: dict[str, Any] = json.loads(self.scripts["data"])
         return found
 
 
@@ -61,8 +61,3 @@ def parse(html: str) -> Page:
     page.close()
     assert page.open_tags == []
     return page
-
-
-def trace(figure: Any, name: str) -> Any:
-    """The trace of that name."""
-    return next(found for found in figure["data"] if found.get("name") == name)
