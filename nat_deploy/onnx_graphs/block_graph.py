@@ -36,9 +36,16 @@ class GraphBuilder:
         match block.kind:
             case "conv":
                 convolved = self._convolution(prefix + "conv", prefix + "bn", features, stride=block.stride)
-                return self._activation(block.activation, convolved)
+                activated = self._activation(block.activation, convolved)
+                return self._node("Add", [features, activated], prefix + "shortcut") if block.shortcut else activated
             case "mbconv":
                 return self._mbconv(prefix, block, features)
+            case "bottleneck":
+                return self._bottleneck(prefix, block, features)
+            case "maxpool":
+                padding = [block.kernel_size // 2] * 4
+                shape = {"kernel_shape": [block.kernel_size] * 2, "strides": [block.stride] * 2, "pads": padding}
+                return self._node("MaxPool", [features], prefix + "maxpool", **shape)
             case "pool":
                 return self._node("Flatten", [self._node("GlobalAveragePool", [features], prefix + "pool")], prefix + "flat")
             case "linear":
@@ -59,6 +66,22 @@ class GraphBuilder:
             features = self._squeeze_excite(prefix, features)
         features = self._convolution(prefix + "projection", prefix + "projection_bn", features)
         return self._node("Add", [entered, features], prefix + "shortcut") if block.shortcut else features
+
+    def _bottleneck(self, prefix: str, block: Block, entered: str) -> str:
+        features = self._activation(block.activation, self._convolution(prefix + "conv1", prefix + "conv1_bn", entered))
+        features = self._convolution(prefix + "conv2", prefix + "conv2_bn", features, stride=block.stride)
+        features = self._activation(block.activation, features)
+        features = self._convolution(prefix + "conv3", prefix + "conv3_bn", features)
+        beside = entered if block.shortcut else self._downsample(prefix, block, entered)
+        return self._activation(block.activation, self._node("Add", [beside, features], prefix + "shortcut"))
+
+    def _downsample(self, prefix: str, block: Block, features: str) -> str:
+        if block.stride > 1:
+            # The last window of an odd size holds what there is; written as padding that does not count, since runtimes differ over ceil_mode.
+            missing = -block.in_size % block.stride
+            shape = {"kernel_shape": [block.stride] * 2, "strides": [block.stride] * 2, "pads": [0, 0, missing, missing]}
+            features = self._node("AveragePool", [features], prefix + "pooled", count_include_pad=0, **shape)
+        return self._convolution(prefix + "downsample", prefix + "downsample_bn", features)
 
     def _squeeze_excite(self, prefix: str, features: str) -> str:
         squeezed = self._node("GlobalAveragePool", [features], prefix + "se_squeeze")

@@ -65,13 +65,16 @@ class _BlockDraw:
     def run(self, moments: Moments) -> Moments:
         block = self.block
         match block.kind:
-            case "pool":
+            case "pool" | "maxpool":
                 return moments
+            case "bottleneck":
+                return self._bottleneck(moments)
             case "linear":
                 return self._linear(moments)
             case "conv":
                 shape = (block.out_channels, block.in_channels, block.kernel_size, block.kernel_size)
-                return self._convolution("conv", "bn", shape, moments).activated(block.activation)
+                activated = self._convolution("conv", "bn", shape, moments).activated(block.activation)
+                return activated + moments if block.shortcut else activated
             case "mbconv":
                 return self._mbconv(moments)
 
@@ -86,6 +89,15 @@ class _BlockDraw:
             moments = moments.scaled(self._gate(moments.mean))
         moments = self._convolution("projection", "projection_bn", (block.out_channels, mid, 1, 1), moments)
         return moments + entered if block.shortcut else moments
+
+    def _bottleneck(self, entered: Moments) -> Moments:
+        block, mid, kernel = self.block, self.block.mid_channels, self.block.kernel_size
+        moments = self._convolution("conv1", "conv1_bn", (mid, block.in_channels, 1, 1), entered).activated(block.activation)
+        moments = self._convolution("conv2", "conv2_bn", (mid, mid, kernel, kernel), moments).activated(block.activation)
+        moments = self._convolution("conv3", "conv3_bn", (block.out_channels, mid, 1, 1), moments)
+        if not block.shortcut:
+            entered = self._convolution("downsample", "downsample_bn", (block.out_channels, block.in_channels, 1, 1), entered)
+        return (moments + entered).activated(block.activation)
 
     def _convolution(self, name: str, batch_norm: str, shape: tuple[int, int, int, int], moments: Moments) -> Moments:
         weight = self._he(f"{name}.weight", shape)

@@ -3,6 +3,8 @@
 `{i}` is the place of a block in its network:
 
     conv    {i}.conv, {i}.bn
+    bottleneck
+            {i}.conv1, {i}.conv1_bn, {i}.conv2, {i}.conv2_bn, {i}.conv3, {i}.conv3_bn, [{i}.downsample, {i}.downsample_bn]
     mbconv  [{i}.expansion, {i}.expansion_bn], {i}.depthwise, {i}.depthwise_bn, [{i}.se_reduce, {i}.se_expand],
             {i}.projection, {i}.projection_bn
     linear  {i}.linear
@@ -57,8 +59,17 @@ def check_weights(blocks: Sequence[Block], weights: Weights) -> None:
 def _block_shapes(block: Block) -> dict[str, Shape]:
     kernel = (block.kernel_size, block.kernel_size)
     match block.kind:
-        case "pool":
+        case "pool" | "maxpool":
             return {}
+        case "bottleneck":
+            entering, mid, out = block.in_channels, block.mid_channels, block.out_channels
+            downsample = {} if block.shortcut else _normalised("downsample", "downsample_bn", (out, entering, 1, 1))
+            return (
+                _normalised("conv1", "conv1_bn", (mid, entering, 1, 1))
+                | _normalised("conv2", "conv2_bn", (mid, mid, *kernel))
+                | _normalised("conv3", "conv3_bn", (out, mid, 1, 1))
+                | downsample
+            )
         case "linear":
             weight: dict[str, Shape] = {"linear.weight": (block.out_channels, block.in_channels)}
             return weight | {"linear.bias": (block.out_channels,)} if block.bias else weight

@@ -30,7 +30,7 @@ def draw_architecture(space: SearchSpace, architecture: Architecture) -> str:
     return head + "".join(shapes) + "</svg>"
 
 
-def _rows(space: SearchSpace, architecture: Architecture) -> Iterator[tuple[str, Sequence[tuple[int, int]]]]:
+def _rows(space: SearchSpace, architecture: Architecture) -> Iterator[tuple[str, Sequence[tuple[int, float]]]]:
     """Label and `(kernel, expand)` of the layers: stem, stages, head."""
     blocks = space.blocks(architecture)
     first = next(index for index, block in enumerate(blocks) if block.expanded)
@@ -47,7 +47,7 @@ def _shape(block: Block) -> str:
     return f"{block.out_size} × {block.out_size}, {block.out_channels} channels"
 
 
-def _row(top: int, label: str, layers: Sequence[tuple[int, int]]) -> Iterator[str]:
+def _row(top: int, label: str, layers: Sequence[tuple[int, float]]) -> Iterator[str]:
     yield f'<text x="0" y="{top + 13}" font-size="12" fill="var(--muted)">{html.escape(label)}</text>'
     x = 0.0
     for kernel, expand in layers:

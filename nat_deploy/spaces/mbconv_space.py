@@ -22,13 +22,11 @@ from nat_deploy.spaces.block import (
     BATCH_NORM_EPS,
     Activation,
     Block,
-    count_macs,
-    count_params,
-    count_peak_activation_bytes,
     make_divisible,
 )
+from nat_deploy.spaces.block_places import BlockPlaces
 from nat_deploy.spaces.choices import check_choice, check_genes, check_length, check_name
-from nat_deploy.spaces.space import Counts, Genes, Sampling
+from nat_deploy.spaces.space import Counts, Genes, Place, Sampling
 
 KERNELS = (3, 5, 7)
 EXPANDS = (3, 4, 6)
@@ -221,7 +219,7 @@ class MBConvSpace(ABC):
         )
         return conv, first
 
-    def _layer(self, stage: int, position: int, kernel: int, expand: int, in_size: int) -> Block:
+    def _layer(self, stage: int, position: int, kernel: int, expand: float, in_size: int) -> Block:
         layout = self.layout.stages[stage]
         first = position == 0
         in_channels = layout.in_channels if first else layout.out_channels
@@ -260,46 +258,14 @@ class MBConvSpace(ABC):
             Block(kind="linear", in_channels=features or expanded, out_channels=self.num_classes, in_size=1, bias=True),
         )
 
+    @cached_property
+    def places(self) -> tuple[Place, ...]:
+        layers = [Place(genes=(FIRST_LAYER_GENE + layer,), is_elastic=True) for layer in range(self.num_layers)]
+        return (Place(), Place(), *layers, *[Place()] * (4 if self.layout.feature_channels else 3))
+
     def count(self, genes: Genes) -> Counts:
-        """Every layer's cost depends on its own gene and the resolution only, so the costs of `n` networks are look-ups, sums and a maximum."""
-        genes = self.repair(genes)
-        rows = genes[:, :1]
-        picked = self._layer_costs[:, rows, np.arange(self.num_layers)[None], genes[:, FIRST_LAYER_GENE:]]  # (3, n, layers)
-        fixed = self._fixed_costs[:, genes[:, 0]]  # (3, n)
-        return Counts(
-            macs=picked[0].sum(axis=1) + fixed[0],
-            num_params=picked[1].sum(axis=1) + fixed[1],
-            peak_activation_bytes=np.maximum(picked[2].max(axis=1), fixed[2]),
-        )
+        return self._block_places.count(self.repair(genes))
 
     @cached_property
-    def _layer_costs(self) -> NDArray[np.int64]:
-        """(macs, params, peak bytes) of each layer, shape `(3, resolutions, layers, 10)`; gene 0, a skipped layer, costs nothing."""
-        costs = np.zeros((3, len(self.resolutions), self.num_layers, NUM_LAYER_GENES), dtype=np.int64)
-        for row, resolution in enumerate(self.resolutions):
-            size = self._stem(resolution)[-1].out_size
-            for stage, (start, end) in enumerate(pairwise(self.stage_starts)):
-                for position in range(end - start):
-                    for gene in range(1, costs.shape[-1]):
-                        kernel, expand = KERNELS[(gene - 1) % len(KERNELS)], EXPANDS[(gene - 1) // len(KERNELS)]
-                        block = self._layer(stage, position, kernel, expand, size)
-                        costs[:, row, start + position, gene] = _costs(block)
-                    size = block.out_size
-        return costs
-
-    @cached_property
-    def _fixed_costs(self) -> NDArray[np.int64]:
-        """(macs, params, peak bytes) of stem and head together, shape `(3, resolutions)`."""
-        columns = []
-        for resolution in self.resolutions:
-            stem = self._stem(resolution)
-            size = stem[-1].out_size
-            for stage in self.layout.stages:
-                size = (size - 1) // stage.stride + 1
-            costs = np.array([_costs(block) for block in (*stem, *self._head(size))])
-            columns.append([costs[:, 0].sum(), costs[:, 1].sum(), costs[:, 2].max()])
-        return np.array(columns, dtype=np.int64).T
-
-
-def _costs(block: Block) -> tuple[int, int, int]:
-    return count_macs(block), count_params(block), count_peak_activation_bytes(block)
+    def _block_places(self) -> BlockPlaces:
+        return BlockPlaces(self)

@@ -24,6 +24,18 @@ class Counts:
     peak_activation_bytes: NDArray[np.int64]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """What the block at one place of the deepest network depends on, beside the resolution, which is gene 0.
+
+    genes       their positions in a gene string
+    is_elastic  whether the block is skipped when the first of these genes is 0
+    """
+
+    genes: tuple[int, ...] = ()
+    is_elastic: bool = False
+
+
 class SearchSpace(Protocol):
     """A set of architectures, their encoding as genes, and their blocks."""
 
@@ -44,6 +56,11 @@ class SearchSpace(Protocol):
     @property
     def gene_upper(self) -> NDArray[np.int64]:
         """Largest value of each gene (included), shape `(num_genes,)`."""
+        ...
+
+    @property
+    def places(self) -> tuple[Place, ...]:
+        """The blocks of the deepest network, in order of execution; every other network has some of these places."""
         ...
 
     def check(self, architecture: Architecture) -> None:

@@ -124,6 +124,8 @@ def save_subnet(path: Path, subnet: SubnetFile) -> None:
         "kernel": arch.kernel,
         "expand": arch.expand,
     }
+    if arch.width:
+        document["width"] = arch.width
     if subnet.weights is not None:
         document["weights"] = _weights_text(subnet.weights, Path(path).parent)
     document["objectives"] = {
@@ -167,7 +169,8 @@ class _SubnetDocument(_Document):
     num_classes: Annotated[int, Field(ge=2, le=MOST_CLASSES)]
     depth: list[_Integer]
     kernel: list[_Integer]
-    expand: list[_Integer]
+    expand: list[_Integer | _Number]
+    width: list[_Number] = Field(default_factory=list)
     weights: _Text | None = None
     objectives: dict[str, _ObjectiveDocument] = Field(default_factory=dict)
     provenance: dict[str, _Text] = Field(default_factory=dict)
@@ -200,6 +203,7 @@ def _from_document(document: dict[str, object], folder: Path) -> SubnetFile:
             depth=tuple(content.depth),
             kernel=tuple(content.kernel),
             expand=tuple(content.expand),
+            width=tuple(content.width),
         ),
         num_classes=content.num_classes,
         weights=None if content.weights is None else _weights_path(content.weights, folder),

@@ -55,7 +55,7 @@ def activate(x: Tensor, activation: Activation) -> Tensor:
 
 
 class Conv(nn.Module):
-    """Convolution, batch norm, activation."""
+    """Convolution, batch norm, activation, [shortcut]."""
 
     def __init__(self, block: Block) -> None:
         super().__init__()
@@ -66,7 +66,25 @@ class Conv(nn.Module):
         self.bn = BatchNorm(block.out_channels, block.batch_norm_eps)
 
     def forward(self, x_NCHW: Tensor) -> Tensor:
-        return activate(self.bn(self.conv(x_NCHW)), self.block.activation)
+        return self.run(x_NCHW, self.block.out_channels)
+
+    def run(self, x_NCHW: Tensor, out_channels: int) -> Tensor:
+        """With the first `out_channels` outputs, and as many inputs as come."""
+        weight, bias = self.conv.weight[:out_channels, : x_NCHW.shape[1]], _first(self.conv.bias, out_channels)
+        y = F.conv2d(x_NCHW, weight, bias, self.conv.stride, self.conv.padding)
+        y = activate(self.bn(y), self.block.activation)
+        return torch.add(y, x_NCHW) if self.block.shortcut else y
+
+
+class MaxPool(nn.Module):
+    """Largest value of each square, padded so that every input is in one."""
+
+    def __init__(self, block: Block) -> None:
+        super().__init__()
+        self.block = block
+
+    def forward(self, x_NCHW: Tensor) -> Tensor:
+        return F.max_pool2d(x_NCHW, self.block.kernel_size, self.block.stride, self.block.kernel_size // 2)
 
 
 class Pool(nn.Module):
@@ -85,7 +103,7 @@ class Linear(nn.Module):
         self.linear = nn.Linear(block.in_channels, block.out_channels, bias=block.bias)
 
     def forward(self, x_NF: Tensor) -> Tensor:
-        return activate(self.linear(x_NF), self.block.activation)
+        return activate(F.linear(x_NF, self.linear.weight[:, : x_NF.shape[1]], self.linear.bias), self.block.activation)
 
 
 class MBConv(nn.Module):
@@ -131,6 +149,51 @@ class MBConv(nn.Module):
         return F.hardsigmoid(F.conv2d(gate, self.se_expand.weight[:mid, :se], self.se_expand.bias[:mid]))  # type: ignore[index]
 
 
+class Bottleneck(nn.Module):
+    """1x1, kxk, 1x1 beside a shortcut, or beside average pooling and 1x1 (ResNet-D); `run` computes with the first channels of every tensor."""
+
+    def __init__(self, block: Block) -> None:
+        super().__init__()
+        self.block = block
+        mid, out, eps = block.mid_channels, block.out_channels, block.batch_norm_eps
+        self.conv1 = nn.Conv2d(block.in_channels, mid, 1, bias=False)
+        self.conv1_bn = BatchNorm(mid, eps)
+        self.conv2 = nn.Conv2d(mid, mid, block.kernel_size, block.stride, block.kernel_size // 2, bias=False)
+        self.conv2_bn = BatchNorm(mid, eps)
+        self.conv3 = nn.Conv2d(mid, out, 1, bias=False)
+        self.conv3_bn = BatchNorm(out, eps)
+        if not block.shortcut:
+            self.downsample = nn.Conv2d(block.in_channels, out, 1, bias=False)
+            self.downsample_bn = BatchNorm(out, eps)
+
+    def forward(self, x_NCHW: Tensor) -> Tensor:
+        return self.run(x_NCHW, self.block.mid_channels, self.block.out_channels)
+
+    def run(self, x_NCHW: Tensor, mid: int, out: int) -> Tensor:
+        """The block with `mid` channels inside, `out` outputs, and as many inputs as come."""
+        channels, activation = x_NCHW.shape[1], self.block.activation
+        y = F.conv2d(x_NCHW, self.conv1.weight[:mid, :channels], _first(self.conv1.bias, mid))
+        y = activate(self.conv1_bn(y), activation)
+        y = F.conv2d(y, self.conv2.weight[:mid, :mid], _first(self.conv2.bias, mid), self.conv2.stride, self.conv2.padding)
+        y = activate(self.conv2_bn(y), activation)
+        y = self.conv3_bn(F.conv2d(y, self.conv3.weight[:out, :mid], _first(self.conv3.bias, out)))
+        beside = x_NCHW if self.block.shortcut else self._downsampled(x_NCHW, out)
+        return activate(torch.add(y, beside), activation)
+
+    def _downsampled(self, x_NCHW: Tensor, out: int) -> Tensor:
+        stride = self.block.stride
+        if stride > 1:  # of an odd size, the last window holds what there is
+            x_NCHW = F.avg_pool2d(x_NCHW, stride, stride, ceil_mode=True)
+        weight = self.downsample.weight[:out, : x_NCHW.shape[1]]
+        y: Tensor = self.downsample_bn(F.conv2d(x_NCHW, weight, _first(self.downsample.bias, out)))
+        return y
+
+
+def _first(bias: Tensor | None, channels: int) -> Tensor | None:
+    """A bias is there after folding only."""
+    return None if bias is None else bias[:channels]
+
+
 def make_layer(block: Block) -> nn.Module:
     """The plain module of one block."""
     match block.kind:
@@ -138,6 +201,10 @@ def make_layer(block: Block) -> nn.Module:
             return Conv(block)
         case "mbconv":
             return MBConv(block)
+        case "bottleneck":
+            return Bottleneck(block)
+        case "maxpool":
+            return MaxPool(block)
         case "pool":
             return Pool()
         case "linear":
@@ -159,3 +226,5 @@ def initialise(module: nn.Module, generator: torch.Generator | None = None) -> N
             nn.init.zeros_(layer.bias)
         if isinstance(layer, MBConv) and layer.block.shortcut:
             nn.init.zeros_(layer.projection_bn.weight)
+        if isinstance(layer, Bottleneck) and layer.block.shortcut:
+            nn.init.zeros_(layer.conv3_bn.weight)

@@ -2,8 +2,9 @@
 
 import torch
 
-from nat_deploy.spaces import MBConvSpace, SearchSpace
+from nat_deploy.spaces import MBConvSpace, OfaResNet50Space, SearchSpace
 from nat_deploy.supernets.mbconv_supernet import MBConvSupernet
+from nat_deploy.supernets.resnet_supernet import ResNetSupernet
 from nat_deploy.supernets.supernet import Supernet
 
 
@@ -16,5 +17,7 @@ def make_supernet(space: SearchSpace, generator: torch.Generator | None = None) 
     match space:
         case MBConvSpace():
             return MBConvSupernet(space, generator)
+        case OfaResNet50Space():
+            return ResNetSupernet(space, generator)
         case _:
             raise TypeError(f"space '{space.name}' has no supernet")

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from nat_deploy.spaces import Architecture, Block, MBConvSpace
 from nat_deploy.spaces.block import make_divisible
 from nat_deploy.supernets.layers import Conv, Linear, MBConv, Pool, initialise, make_layer
-from nat_deploy.supernets.supernet import ElasticLayer, Supernet
+from nat_deploy.supernets.supernet import ElasticLayer, Supernet, importance_order
 
 
 class ElasticMBConv(MBConv, ElasticLayer):
@@ -86,20 +86,12 @@ class MBConvSupernet(Supernet):
         return list(zip([self.stem, self.first, *layers, *head], self.space.blocks(architecture), strict=True))
 
     @torch.no_grad()
-    def sort_channels(self, expands: tuple[int, ...]) -> None:
-        """Put the most important mid channels first, so that narrow subnets start from the best ones; outputs of the full width do not change.
-
-        A channel's importance is the L1 norm of the projection weights that read it. `expands` are the widths trained so far: channels only move inside the
-        group between two of these widths, so that no trained subnet loses channels. Before any width was trained, give the largest alone.
-
-        Source: progressive shrinking of Once-for-all, section 3.3.
-        """
+    def sort_channels(self, expands: tuple[float, ...]) -> None:
+        """A channel's importance is the L1 norm of the projection weights that read it."""
         for layer in cast(list[ElasticMBConv], list(self.layers)):
             block = layer.block
             widths = sorted(make_divisible(block.in_channels * expand) for expand in expands)
-            importance = layer.projection.weight.abs().sum((0, 2, 3))
-            groups = zip([0, *widths[:-1]], widths, strict=True)
-            order = torch.cat([low + importance[low:high].argsort(descending=True, stable=True) for low, high in groups])
+            order = importance_order(layer.projection.weight.abs().sum((0, 2, 3)), widths)
             for tensor in (layer.expansion.weight, layer.depthwise.weight):
                 tensor.copy_(tensor[order])
             for bn in (layer.expansion_bn, layer.depthwise_bn):

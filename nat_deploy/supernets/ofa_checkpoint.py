@@ -27,7 +27,14 @@ _LAYERS = {
     "point_linear.conv": "projection",
     "point_linear.bn": "projection_bn",
 }
+_BOTTLENECK_LAYERS = {
+    f"{name}.{part}": ours
+    for name in ("conv1", "conv2", "conv3", "downsample")
+    for part, ours in (("conv", name), ("bn", f"{name}_bn"))
+}
 _OUTSIDE_BLOCKS = {
+    **{f"input_stem.{place}.{part}": f"stem.{place}.{part}" for place in (0, 2) for part in ("conv", "bn")},
+    **{f"input_stem.1.conv.{part}": f"stem.1.{part}" for part in ("conv", "bn")},
     "first_conv.conv": "stem.conv",
     "first_conv.bn": "stem.bn",
     "final_expand_layer.conv": "final_expand.conv",
@@ -90,6 +97,10 @@ def read_checkpoint(path: Path) -> dict[str, Tensor]:
 def rename(name: str) -> str:
     """Our name of an Once-for-all tensor; a name that is not theirs stays as it is, and is reported later."""
     plain = name.removeprefix("module.").replace(".mobile_inverted_conv.", ".conv.")
+    bottleneck = re.fullmatch(r"blocks\.(\d+)\.(conv[123]|downsample)\.(.+)", plain)
+    if bottleneck:
+        layer, tensor = _split(f"{bottleneck[2]}.{bottleneck[3]}")
+        return f"layers.{bottleneck[1]}.{_BOTTLENECK_LAYERS[layer]}.{tensor}" if layer in _BOTTLENECK_LAYERS else name
     block = re.fullmatch(r"blocks\.(\d+)\.conv\.(.+)", plain)
     if not block:
         layer, tensor = _split(plain)

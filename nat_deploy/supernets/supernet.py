@@ -1,6 +1,7 @@
 """What every supernet can do: run any of its subnets, and cut them out as plain networks."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, Self, cast
 
@@ -38,7 +39,13 @@ class Supernet(nn.Module, ABC):
         ...
 
     @abstractmethod
-    def sort_channels(self, expands: tuple[int, ...]) -> None: ...
+    def sort_channels(self, expands: tuple[float, ...]) -> None:
+        """Put the most important inner channels first, so that narrow subnets start from the best ones; outputs of the full width do not change.
+
+        `expands` are the widths trained so far: channels only move inside the group between two of these widths, so that no trained subnet loses
+        channels. Before any width was trained, give the largest alone. Source: progressive shrinking of Once-for-all, section 3.3.
+        """
+        ...
 
     def forward(self, images: Tensor, architecture: Architecture) -> Tensor:
         x = images
@@ -91,3 +98,9 @@ def extract_layer(module: nn.Module, block: Block) -> nn.Module:
 
 def _weights_of(module: nn.Module, block: Block) -> dict[str, Tensor]:
     return module.weights_of(block) if isinstance(module, ElasticLayer) else module.state_dict()
+
+
+def importance_order(importance: Tensor, widths: Sequence[int]) -> Tensor:
+    """Places of channels, the most important first inside each group between two of the rising `widths`; both of shape (channels,)."""
+    groups = zip([0, *widths[:-1]], widths, strict=True)
+    return torch.cat([low + importance[low:high].argsort(descending=True, stable=True) for low, high in groups])

@@ -23,7 +23,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 from nat_deploy.errors import FileFormatError, InputError
 from nat_deploy.predictors.latency import BlockEntry, BlockIndex, LatencyTable, Provenance, Timing
 from nat_deploy.predictors.latency.table_file import Strict, first_fault
-from nat_deploy.spaces import SPACE_NAMES, Block, make_space
+from nat_deploy.spaces import WIDTHS, Block, make_space
 from nat_deploy.tables.plausible import check_plausible
 from nat_deploy.tables.whole_text import read_whole_text
 from profilers.target import Target
@@ -126,7 +126,7 @@ def _space_of(path: Path, entries: Mapping[str, _Entry], num_classes: int) -> st
     def num_known(space: str) -> int:
         return len({once_for_all_key(block) for block in _blocks(space, resolution, num_classes)} & set(entries))
 
-    return max(SPACE_NAMES, key=num_known)
+    return max((f"ofa-mbv3-w{width}" for width in WIDTHS), key=num_known)
 
 
 def _resolution(path: Path, entries: Mapping[str, _Entry]) -> int:

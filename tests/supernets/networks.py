@@ -3,17 +3,23 @@
 import numpy as np
 import torch
 
-from nat_deploy.spaces import OfaMobileNetV3Space
-from nat_deploy.supernets import MBConvSupernet
+from nat_deploy.spaces import OfaMobileNetV3Space, SearchSpace
+from nat_deploy.supernets import MBConvSupernet, Supernet, make_supernet
 from nat_deploy.supernets.layers import BatchNorm
 from nat_deploy.supernets.mbconv_supernet import ElasticMBConv
 
 
-@torch.no_grad()
 def make_lively_supernet(width: float = 0.35, resolutions: tuple[int, ...] = (32, 48), num_classes: int = 7) -> MBConvSupernet:
+    supernet = make_lively_supernet_of(OfaMobileNetV3Space(width, resolutions, num_classes))
+    assert isinstance(supernet, MBConvSupernet)
+    return supernet
+
+
+@torch.no_grad()
+def make_lively_supernet_of(space: SearchSpace) -> Supernet:
     """A float64 supernet with random scales, shifts and kernel matrices, and statistics from a few random subnets."""
     generator = torch.Generator().manual_seed(1)
-    supernet = MBConvSupernet(OfaMobileNetV3Space(width, resolutions, num_classes), generator).double()
+    supernet = make_supernet(space, generator).double()
     for module in supernet.modules():
         if isinstance(module, BatchNorm):
             module.weight.copy_(0.5 + torch.rand(len(module.weight), generator=generator))

@@ -1,3 +1,4 @@
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -5,9 +6,10 @@ import torch
 from safetensors.torch import save_file
 
 from nat_deploy.errors import FileFormatError, MissingError, NatDeployError
-from nat_deploy.spaces import OfaMobileNetV3Space
+from nat_deploy.spaces import OfaMobileNetV3Space, OfaProxylessSpace, OfaResNet50Space, SearchSpace
 from nat_deploy.supernets import (
     MBConvSupernet,
+    Supernet,
     extract_subnet,
     load_subnet_weights,
     load_supernet,
@@ -15,7 +17,7 @@ from nat_deploy.supernets import (
     save_weights,
 )
 from nat_deploy.supernets.ofa_checkpoint import import_supernet
-from tests.supernets.networks import make_lively_supernet
+from tests.supernets.networks import make_lively_supernet, make_lively_supernet_of
 
 
 @pytest.fixture(scope="module")
@@ -72,6 +74,72 @@ def test_the_published_layout_has_475_tensors() -> None:
     assert len(tensors) == 475
     assert sum(tensor.numel() for tensor in tensors.values()) == 7_720_768
     assert tensors["blocks.5.conv.depth_conv.se.fc.reduce.weight"].shape == (40, 144, 1, 1)
+
+
+def published_proxyless(supernet: Supernet) -> dict[str, torch.Tensor]:
+    """As `published_names`, but the last convolution has the name of the layer that MobileNetV3 has after it, and a batch norm."""
+    out: dict[str, torch.Tensor] = {}
+    for name, tensor in supernet.state_dict().items():
+        place, _, rest = name.partition(".")
+        if place == "layers":
+            index, _, rest = rest.partition(".")
+            body = f"blocks.{int(index) + 1}.conv"
+        else:
+            body = "blocks.0.conv"
+        layer, _, kind = rest.partition(".")
+        elastic = ".conv" if place == "layers" else ""
+        theirs = {"expansion": "inverted_bottleneck", "depthwise": "depth_conv", "projection": "point_linear"}
+        if place in ("layers", "first") and layer.startswith("transform"):
+            out[f"{body}.depth_conv.conv.{'7to5' if layer.endswith('5') else '5to3'}_matrix"] = tensor
+        elif place in ("layers", "first"):
+            block = theirs[layer.removesuffix("_bn")]
+            part = f"bn{elastic and '.bn'}" if layer.endswith("_bn") else f"conv{elastic}"
+            out[f"{body}.{block}.{part}.{kind}"] = tensor
+        else:
+            outer = {"stem": "first_conv", "final_expand": "feature_mix_layer", "classifier": "classifier"}
+            out[f"{outer[place]}.{rest}"] = tensor
+    return _with_counters(out)
+
+
+def published_resnet(supernet: Supernet) -> dict[str, torch.Tensor]:
+    out: dict[str, torch.Tensor] = {}
+    for name, tensor in supernet.state_dict().items():
+        place, index, layer, *kind = name.split(".")
+        match place:
+            case "stem":
+                inside = ".conv" if index == "1" else ""
+                out[f"input_stem.{index}{inside}.{layer}.{layer}.{kind[0]}"] = tensor
+            case "layers":
+                part = "bn" if layer.endswith("_bn") else "conv"
+                out[f"blocks.{index}.{layer.removesuffix('_bn')}.{part}.{part}.{kind[0]}"] = tensor
+            case _:
+                out[f"classifier.linear.linear.{layer}"] = tensor
+    return _with_counters(out)
+
+
+def _with_counters(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Torch's own batch norms count their batches."""
+    counted = [name.removesuffix("running_mean") for name in tensors if name.endswith("running_mean")]
+    return tensors | {f"{name}num_batches_tracked": torch.tensor(0) for name in counted}
+
+
+@pytest.mark.parametrize(
+    ("space", "publish", "num_tensors"),
+    [(OfaProxylessSpace(1.3, (32,), 7), published_proxyless, 446), (OfaResNet50Space((32,), 7), published_resnet, 368)],
+)
+def test_checkpoints_of_other_spaces_are_read(
+    space: SearchSpace, publish: Callable[[Supernet], dict[str, torch.Tensor]], num_tensors: int, tmp_path: Path
+) -> None:
+    supernet = make_lively_supernet_of(space).float()
+    tensors = publish(supernet)
+    assert len(tensors) == num_tensors  # as many as the published files have
+    torch.save({"state_dict": tensors}, tmp_path / "ofa.pth")
+    loaded = import_supernet(tmp_path / "ofa.pth", space)
+    assert all(torch.equal(tensor, loaded.state_dict()[name]) for name, tensor in supernet.state_dict().items())
+    del tensors["blocks.3.conv.point_linear.bn.bn.bias" if num_tensors == 446 else "blocks.3.conv3.bn.bn.bias"]
+    torch.save({"state_dict": tensors}, tmp_path / "ofa.pth")
+    with pytest.raises(FileFormatError, match=r"missing: layers\.[23]\.\w+_bn\.bias"):
+        import_supernet(tmp_path / "ofa.pth", space)
 
 
 @pytest.mark.parametrize("infix", ["conv", "mobile_inverted_conv"])

@@ -38,36 +38,30 @@ class BlockCosts:
 
 @dataclass(frozen=True, kw_only=True)
 class CostTable:
-    """`BlockCosts` of a space laid out by genes, so that quantities of many networks are a few additions each.
+    """`BlockCosts` of a space laid out by cells (see `BlockPlaces`), so that quantities of many networks are a few additions each.
 
-    base    shape `(num_resolutions, q)`: call and blocks that every network of a resolution has
-    layers  shape `(num_resolutions * num_layers * num_values, q)`: the block that a gene stands for
+    call   shape `(q,)`
+    cells  shape `(num_cells, q)`: the block that stands there
     """
 
     index: BlockIndex
-    base: FloatArray
-    layers: FloatArray
+    call: FloatArray
+    cells: FloatArray
 
     @classmethod
     def of(cls, index: BlockIndex, costs: BlockCosts) -> "CostTable":
         by_resolution = costs.blocks + index.traffic[:, None] * costs.resolutions[:, None, :]  # (num_resolutions, num_blocks, q)
         skipped = np.zeros((len(by_resolution), 1, by_resolution.shape[2]))
         padded = np.concatenate([by_resolution, skipped], axis=1)
-        rows = np.arange(len(padded))
-        return cls(
-            index=index,
-            base=costs.call + padded[rows[:, None], index.fixed].sum(axis=1),
-            layers=padded[rows[:, None, None], index.layers].reshape(-1, padded.shape[2]),
-        )
+        places = index.places
+        return cls(index=index, call=costs.call, cells=padded[places.resolution_of_cell, places.block_of_cell])
 
     def sums(self, genes: Genes) -> FloatArray:
         """The quantities of networks, shape `(n, q)`; their genes, shape `(n, num_genes)`, are brought to canonical form first."""
-        genes = self.index.space.repair(np.asarray(genes, dtype=np.int64))
-        _, num_layers, num_values = self.index.layers.shape
-        cells = (genes[:, :1] * num_layers + np.arange(num_layers)) * num_values + genes[:, -num_layers:]
-        starts = np.arange(0, cells.size + 1, num_layers)
-        picked = sparse.csr_array((np.ones(cells.size), cells.ravel(), starts), shape=(len(genes), len(self.layers)))
-        return np.asarray(self.base[genes[:, 0]] + picked @ self.layers)
+        cells = self.index.places.cells(self.index.space.repair(np.asarray(genes, dtype=np.int64)))
+        starts = np.arange(0, cells.size + 1, cells.shape[1])
+        picked = sparse.csr_array((np.ones(cells.size), cells.ravel(), starts), shape=(len(genes), len(self.cells)))
+        return np.asarray(self.call + picked @ self.cells)
 
 
 def of_blocks(index: BlockIndex, blocks: FloatArray) -> BlockCosts:

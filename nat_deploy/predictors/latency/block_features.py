@@ -14,9 +14,10 @@ NUM_FEATURES = 11
 def block_features(blocks: Sequence[Block]) -> FloatArray:
     """Physical features of each block, shape `(num_blocks, NUM_FEATURES)`, all additive over the blocks of a network.
 
-    In this order: 1 (one launch), MACs of the entering convolution, MACs of the projection, depthwise outputs with kernel 3, 5
+    Of an mbconv, in this order: 1 (one launch), MACs of the entering convolution, MACs of the projection, depthwise outputs with kernel 3, 5
     and 7, values written by the expansion, values written by the depthwise convolution, values at both ends of the block,
-    parameters, values passed again by squeeze-excite.
+    parameters, values passed again by squeeze-excite. A bottleneck has the MACs of its middle convolution in place of the depthwise
+    outputs, and values of its downsampling in place of squeeze-excite.
     """
     return np.array([_features(block) for block in blocks], dtype=np.float64).reshape(-1, NUM_FEATURES)
 
@@ -64,6 +65,23 @@ def traffic_by_variant(blocks: Sequence[Block], features: FloatArray) -> FloatAr
 def _features(block: Block) -> tuple[float, ...]:
     area_in, area_out, mid = block.in_size**2, block.out_size**2, block.mid_channels
     ends = block.in_channels * area_in + block.out_channels * area_out
+    if block.kind == "bottleneck":
+        downsampled = 0 if block.shortcut else block.out_channels * area_out
+        middle = block.kernel_size**2 * mid * mid * area_out
+        entering = block.in_channels * (mid * area_in + downsampled)
+        return (
+            1,
+            entering,
+            mid * block.out_channels * area_out,
+            middle,
+            0,
+            0,
+            mid * area_in,
+            mid * area_out,
+            ends,
+            count_params(block),
+            downsampled,
+        )
     if block.kind != "mbconv":
         return (1, count_macs(block), 0, 0, 0, 0, 0, 0, ends, count_params(block), 0)
     kernel = block.kernel_size

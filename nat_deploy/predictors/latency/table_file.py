@@ -101,12 +101,19 @@ class ArchitectureModel(Strict):
     resolution: _Pixels
     depth: list[int]
     kernel: list[int]
-    expand: list[int]
+    expand: list[int | float]
+    width: list[float] = []
 
     @classmethod
     def of(cls, architecture: Architecture) -> "ArchitectureModel":
         arch = architecture
-        return cls(resolution=arch.resolution, depth=list(arch.depth), kernel=list(arch.kernel), expand=list(arch.expand))
+        return cls(
+            resolution=arch.resolution,
+            depth=list(arch.depth),
+            kernel=list(arch.kernel),
+            expand=list(arch.expand),
+            width=list(arch.width),
+        )
 
     def value(self, space: str, num_classes: int) -> Architecture:
         """Raises: ValueError or ArchitectureError when it does not lie in the space."""
@@ -118,6 +125,7 @@ class ArchitectureModel(Strict):
             depth=tuple(self.depth),
             kernel=tuple(self.kernel),
             expand=tuple(self.expand),
+            width=tuple(self.width),
         )
         make_space(space, resolutions=(self.resolution,), num_classes=num_classes).check(architecture)
         return architecture
