@@ -76,11 +76,9 @@ def test_every_command_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cap
             record_jetson(tmp_path)
         for program, *arguments in lines_of(block) if block.reason is None else ():
             assert program == "natdeploy"
-            began = time.monotonic()
             with pytest.raises(SystemExit) as exited:
                 command_line.main(arguments)
             told = capsys.readouterr()
-            open('/tmp/docs_times','a').write(f"{time.monotonic() - began:.1f} s: {shlex.join(arguments)}\n")
             assert exited.value.code == 0, f"{block.page.name}: {shlex.join(arguments)}\n{told.err}"
             assert told.out
     for file in (
@@ -159,6 +157,6 @@ def test_the_site_builds_without_a_warning(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stdout + done.stderr
     page = (tmp_path / "site" / "tutorial" / "index.html").read_text(encoding="utf-8")
-    assert "Ten minutes" in page
+    assert "your own images" in page
     assert "fonts.googleapis.com" not in page
     assert (tmp_path / "site" / "python" / "index.html").read_text(encoding="utf-8").count("nat_deploy") > 5  # of the example
