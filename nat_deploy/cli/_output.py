@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 if TYPE_CHECKING:
-    from nat_deploy.profiling import Limit, ProfileProgress
+    from nat_deploy.profiling import ProfileProgress
     from nat_deploy.search import SearchEvent
 
 
@@ -40,8 +40,6 @@ class ProgressBar:
         self._progress = progress
         self._plain = plain
         self._tasks: dict[str, TaskID] = {}
-        self.profile_ended_by: Limit | None = None
-        self.profile_mape: float | None = None
         self._adaptations = 0
 
     def update(self, step: str, done: int, total: int, note: str = "") -> None:
@@ -57,8 +55,6 @@ class ProgressBar:
         self.update("reading images", done, total)
 
     def on_profile(self, progress: "ProfileProgress") -> None:
-        self.profile_ended_by = progress.ended_by
-        self.profile_mape = progress.mape
         error = "" if progress.mape is None else f", error {100 * progress.mape:.1f} %"
         self.update("measuring the device", round(100 * progress.share), 100, f"{progress.num_networks} networks{error}")
 

@@ -43,50 +43,41 @@ def profile(
     from nat_deploy.cli._answers import describe_end
     from nat_deploy.cli._output import answer, progress_bar, tell
     from nat_deploy.errors import InputError
-    from nat_deploy.predictors.latency import make_card, table_path
-    from nat_deploy.profiling import find_device, find_sources, open_device, profile_settings, user_tables_folder
-    from nat_deploy.profiling import profile as measure
-    from nat_deploy.spaces import make_space
-    from nat_deploy.walk.shipped import SHIPPED_RESOLUTIONS, SHIPPED_SPACE
+    from nat_deploy.profiling import find_device, profile_settings
+    from nat_deploy.walk import profile_device
 
     if fast and precise:
         raise InputError("profiling is either --fast or --precise, but both came; leave one out")
     until_mape = parse_until(until)
     found = find_device(device, allow_power_mode=allow_power_mode)
-    found = found.with_settings(threads=threads, batch_size=batch_size, precision=precision)
-    transport = open_device(found)
-    sizes = parse_resolutions(resolutions) or (SHIPPED_RESOLUTIONS if space == SHIPPED_SPACE else None)
-    search_space = make_space(space, resolutions=sizes)
-    folder = out or user_tables_folder()
     if minutes is None and networks is None:
         minutes = _MINUTES if until_mape is None else _MOST_MINUTES
     with progress_bar() as progress:
-        table = measure(
-            found,
-            search_space,
-            out_dir=folder,
+        profiled = profile_device(
+            found.with_settings(threads=threads, batch_size=batch_size, precision=precision),
+            space,
             minutes=minutes,
-            num_networks=networks,
+            networks=networks,
             until_mape=until_mape,
             settings=profile_settings("fast" if fast else "precise" if precise else "default"),
+            resolutions=parse_resolutions(resolutions),
+            out=out,
             seed=seed,
-            transport=transport,
             on_progress=progress.on_profile,
         )
-    path = table_path(folder, table.target, table.space)
-    card = make_card(search_space, table, sources=find_sources(table))
-    text = [f"{path}", *card.lines()]
+    table, card = profiled.table, profiled.card
+    text = [f"{profiled.path}", *card.lines()]
     document = {
-        "table": str(path),
+        "table": str(profiled.path),
         "target": table.target.key,
         "networks": card.num_networks,
         "blocks": len(table.blocks),
         "sources": list(card.sources),
-        "ended_by": progress.profile_ended_by,
-        "speed_known_mape_percent": None if progress.profile_mape is None else 100 * progress.profile_mape,
+        "ended_by": profiled.ended_by,
+        "speed_known_mape_percent": None if profiled.mape is None else 100 * profiled.mape,
         "mape_percent": 100 * card.scores.mape,
         "warnings": list(table.warnings),
     }
-    if progress.profile_ended_by is not None:
-        tell(describe_end(progress.profile_ended_by, progress.profile_mape, until_mape))
+    if profiled.ended_by is not None:
+        tell(describe_end(profiled.ended_by, profiled.mape, until_mape))
     answer("\n".join([*text, *(f"warning: {warning}" for warning in table.warnings)]), document, as_json=json)

@@ -133,7 +133,7 @@ def export(
     from nat_deploy.files import write_atomically
     from nat_deploy.spaces import make_space
     from nat_deploy.tables import kit_device, open_table, table_csv, write_kit
-    from nat_deploy.walk.shipped import SHIPPED_RESOLUTIONS, SHIPPED_SPACE
+    from nat_deploy.walk.shipped import SHIPPED_SPACE, resolutions_of
 
     if (csv is None) == (kit is None) or (csv is None) != (table is None):
         raise InputError(
@@ -146,7 +146,7 @@ def export(
         answer(f"{csv}: {num_rows} rows", {"csv": str(csv), "rows": num_rows}, as_json=json)
     if kit is not None:
         name = space or SHIPPED_SPACE
-        sizes = parse_resolutions(resolutions) or (SHIPPED_RESOLUTIONS if name == SHIPPED_SPACE else None)
+        sizes = parse_resolutions(resolutions) or resolutions_of(name)
         tell("writing ONNX files ...")
         device = kit_device(runtime=runtime, precision=precision, threads=threads, batch_size=batch_size)
         search_space = make_space(name, resolutions=sizes, num_classes=classes)

@@ -5,8 +5,9 @@ from nat_deploy.walk.describe import Description, describe_subnet
 from nat_deploy.walk.effort import EFFORTS, Effort, EffortName
 from nat_deploy.walk.finetune import FinetuneAnswer, FinetuneListener, finetune_network
 from nat_deploy.walk.latency import LatencyModel, get_latency_model
+from nat_deploy.walk.profile import ProfileAnswer, profile_device
 from nat_deploy.walk.request import SearchRequest, load_request, save_request
-from nat_deploy.walk.search import SearchAnswer, SearchListener, search_network
+from nat_deploy.walk.search import SearchAnswer, SearchListener, SilentListener, search_network
 from nat_deploy.walk.shipped import shipped_supernet
 
 __all__ = [
@@ -19,9 +20,11 @@ __all__ = [
     "FinetuneAnswer",
     "FinetuneListener",
     "LatencyModel",
+    "ProfileAnswer",
     "SearchAnswer",
     "SearchListener",
     "SearchRequest",
+    "SilentListener",
     "Throughput",
     "benchmark_file",
     "benchmark_files",
@@ -29,6 +32,7 @@ __all__ = [
     "finetune_network",
     "get_latency_model",
     "load_request",
+    "profile_device",
     "save_request",
     "search_network",
     "shipped_supernet",

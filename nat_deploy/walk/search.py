@@ -79,12 +79,27 @@ class SearchAnswer:
     latency: Mapping[str, LatencyModel]
 
 
-def search_network(request: SearchRequest, run: Path, listener: SearchListener, *, resume: bool = False) -> SearchAnswer:
+class SilentListener:
+    """Hears everything and says nothing; a base for listeners that tell of a part."""
+
+    def on_decode(self, done: int, total: int) -> None: ...
+
+    def on_profile(self, progress: ProfileProgress) -> None: ...
+
+    def on_train(self, done: int, total: int) -> None: ...
+
+    def on_search(self, event: SearchEvent) -> None: ...
+
+
+def search_network(
+    request: SearchRequest, run: Path, listener: SearchListener | None = None, *, resume: bool = False
+) -> SearchAnswer:
     """Search as `request` asks, in the folder `run`.
 
     Args:
         request: What to search.
         run: A new or empty folder, or with `resume` one that an earlier call with the same request began.
+        listener: Told how far the search is; by default nobody is.
 
     Raises:
         BudgetError: No architecture meets the budget; the sentence gives the smallest reachable latency.
@@ -94,7 +109,7 @@ def search_network(request: SearchRequest, run: Path, listener: SearchListener, 
     if not resume:
         _check_new(run)
     with ExitStack() as held:
-        return _search_network(request, run, listener, held)
+        return _search_network(request, run, listener or SilentListener(), held)
 
 
 def _search_network(request: SearchRequest, run: Path, listener: SearchListener, held: ExitStack) -> SearchAnswer:

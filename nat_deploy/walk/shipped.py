@@ -9,6 +9,11 @@ SHIPPED_SPACE = "ofa-mbv3-w0.5"
 SHIPPED_RESOLUTIONS = (32, 40, 48, 56, 64)
 
 
+def resolutions_of(space: str) -> tuple[int, ...] | None:
+    """Image sizes in pixels to measure a space at, unless told otherwise: what its shipped weights were trained for, or None."""
+    return SHIPPED_RESOLUTIONS if space == SHIPPED_SPACE else None
+
+
 def shipped_supernet() -> Path:
     """The file of the pretrained supernet.
 
