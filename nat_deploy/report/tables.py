@@ -42,9 +42,9 @@ def to_rich(table: Table) -> "RichTable":
         title=table.title, title_justify="left", show_header=any(table.header), caption=None if table.rows else table.empty
     )
     for name in table.header:
-        shown.add_column(name, overflow="fold")
+        shown.add_column(name)
     for row in table.rows:
-        shown.add_row(*(Text(cell) for cell in row))
+        shown.add_row(*(Text(cell, overflow="fold") for cell in row))
     return shown
 
 

@@ -19,7 +19,8 @@ def print_report(run: RunReading, console: "Console") -> None:
     for line in (*words, ""):
         console.print(_harmless(line), markup=False, highlight=False)
     for table in all_tables(run):
-        console.print(to_rich(_harmless_table(table)), end="\n\n")
+        console.print(to_rich(_harmless_table(table)))
+        console.print()
     if run.command is not None:
         console.print(_harmless(run.command), markup=False, highlight=False, soft_wrap=True)
 
