@@ -1,6 +1,7 @@
 """Rank correlation of the accuracy surrogates on measured ImageNet accuracies.
 
-Each draw takes 100 or 300 random architectures for the fit and 800 others for the score.
+Each draw takes 100 or 300 random architectures for the fit and 800 others for the score. Beside our surrogates stand the plain ones that searches use, on the
+genes as the papers encode them: one cubic RBF with a linear tail (SciPy), a Gaussian process and xgboost with their defaults.
 
     python benchmarks/accuracy_surrogates.py ofa_accuracy.csv
 """
@@ -9,6 +10,7 @@ import argparse
 import csv
 import time
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +25,8 @@ from nat_deploy.predictors.accuracy import (
 from nat_deploy.spaces import Architecture, Genes, SearchSpace, make_space
 
 NUM_TEST = 800
+PlainMethod = Literal["plain rbf", "plain gp", "plain xgboost"]
+PLAIN_METHODS: tuple[PlainMethod, ...] = ("plain rbf", "plain gp", "plain xgboost")
 STAGE_LENGTH = 4
 
 
@@ -47,7 +51,12 @@ def _architecture(row: dict[str, str], space: SearchSpace) -> Architecture:
 
 
 def benchmark(
-    method: AccuracyMethod | None, num_train: int, num_draws: int, space: SearchSpace, genes: Genes, error: NDArray[np.float64]
+    method: AccuracyMethod | PlainMethod | None,
+    num_train: int,
+    num_draws: int,
+    space: SearchSpace,
+    genes: Genes,
+    error: NDArray[np.float64],
 ) -> None:
     """`None` stands for the choice by cross-validation."""
     scores, seconds = [], []
@@ -56,7 +65,10 @@ def benchmark(
         order = rng.permutation(len(error))
         train, test = order[:num_train], order[num_train : num_train + NUM_TEST]
         start = time.perf_counter()
-        if method is None:
+        if method in PLAIN_METHODS:
+            scaled = (genes - space.gene_lower) / np.maximum(space.gene_upper - space.gene_lower, 1)
+            mean = plain(method, scaled[train], error[train], scaled[test])
+        elif method is None:
             mean = choose_surrogate(space, genes[train], error[train], rng).predict(genes[test]).mean
         else:
             mean = fit_surrogate(method, space, genes[train], error[train], rng).predict(genes[test]).mean
@@ -66,9 +78,28 @@ def benchmark(
     rmse = np.mean([score.rmse for score in scores])
     name = method or "chosen"
     print(
-        f"{name:10} {num_train:4}  tau {taus.mean():.3f} ± {taus.std():.3f}  rmse {rmse:.2f} %  {np.median(seconds):.2f} s",
+        f"{name:13} {num_train:4}  tau {taus.mean():.3f} ± {taus.std():.3f}  rmse {rmse:.2f} %  {np.median(seconds):.2f} s",
         flush=True,
     )
+
+
+def plain(method: str, genes: NDArray[np.float64], error: NDArray[np.float64], asked: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Errors that a library's surrogate predicts from genes scaled to 0..1."""
+    match method:
+        case "plain rbf":
+            from scipy.interpolate import RBFInterpolator
+
+            return np.asarray(RBFInterpolator(genes, error, kernel="cubic", degree=1, smoothing=1e-8)(asked))
+        case "plain gp":
+            from sklearn.gaussian_process import GaussianProcessRegressor
+            from sklearn.gaussian_process.kernels import RBF, ConstantKernel, WhiteKernel
+
+            kernel = ConstantKernel() * RBF(1.0) + WhiteKernel()
+            return np.asarray(GaussianProcessRegressor(kernel, normalize_y=True).fit(genes, error).predict(asked))
+        case _:
+            import xgboost
+
+            return np.asarray(xgboost.XGBRegressor(n_jobs=1).fit(genes, error).predict(asked), dtype=np.float64)
 
 
 def main() -> None:
@@ -79,7 +110,7 @@ def main() -> None:
     space = make_space("ofa-mbv3-w1.0")
     genes, error = read_accuracies(options.csv, space)
     for num_train in (100, 300):
-        for method in (*ACCURACY_METHODS, None):
+        for method in (*ACCURACY_METHODS, None, *PLAIN_METHODS):
             benchmark(method, num_train, options.draws, space, genes, error)
 
 

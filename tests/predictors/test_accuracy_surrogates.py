@@ -32,6 +32,10 @@ class TestTrees(AccuracyPredictorContract):
     method = "trees"
 
 
+class TestMlp(AccuracyPredictorContract):
+    method = "mlp"
+
+
 def rng() -> np.random.Generator:
     return np.random.default_rng(0)
 

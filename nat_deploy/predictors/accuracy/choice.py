@@ -9,14 +9,15 @@ from numpy.typing import NDArray
 from nat_deploy.predictors.accuracy.additive import fit_additive
 from nat_deploy.predictors.accuracy.features import Features, accuracy_features
 from nat_deploy.predictors.accuracy.gaussian import fit_gaussian
+from nat_deploy.predictors.accuracy.mlp import fit_mlp
 from nat_deploy.predictors.accuracy.prediction import AccuracyPrediction
 from nat_deploy.predictors.accuracy.rbf import fit_rbf
 from nat_deploy.predictors.accuracy.scores import PredictionScores, score_predictions
 from nat_deploy.predictors.accuracy.trees import fit_trees
 from nat_deploy.spaces import Genes, SearchSpace
 
-AccuracyMethod = Literal["additive", "rbf", "gaussian", "trees"]
-ACCURACY_METHODS: tuple[AccuracyMethod, ...] = ("additive", "rbf", "gaussian", "trees")
+AccuracyMethod = Literal["additive", "rbf", "gaussian", "trees", "mlp"]
+ACCURACY_METHODS: tuple[AccuracyMethod, ...] = ("additive", "rbf", "gaussian", "trees", "mlp")
 
 _FEWEST_TO_COMPARE = 20
 _MOST_TO_COMPARE = 300  # a choice needs no more, and the methods' costs grow
@@ -128,3 +129,5 @@ def _fit(method: AccuracyMethod, features: Features, error_percent: NDArray[np.f
             return fit_gaussian(features, error_percent, rng)
         case "trees":
             return fit_trees(features, error_percent, rng)
+        case "mlp":
+            return fit_mlp(features, error_percent, rng)
