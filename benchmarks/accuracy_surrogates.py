@@ -66,7 +66,8 @@ def benchmark(
         train, test = order[:num_train], order[num_train : num_train + NUM_TEST]
         start = time.perf_counter()
         if method in PLAIN_METHODS:
-            scaled = (genes - space.gene_lower) / np.maximum(space.gene_upper - space.gene_lower, 1)
+            varied = space.gene_upper > space.gene_lower
+            scaled = ((genes - space.gene_lower) / np.maximum(space.gene_upper - space.gene_lower, 1))[:, varied]
             mean = plain(method, scaled[train], error[train], scaled[test])
         elif method is None:
             mean = choose_surrogate(space, genes[train], error[train], rng).predict(genes[test]).mean

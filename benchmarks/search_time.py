@@ -76,26 +76,34 @@ def iterate(archive: Evaluations, rng: np.random.Generator) -> tuple[dict[str, f
     return seconds, len(chosen)
 
 
+def random_archive(size: int, rng: np.random.Generator) -> Evaluations:
+    drawn = SPACE.sample(rng, 2 * size)
+    genes = drawn[not_among(drawn, drawn[:0])][:size]
+    return evaluations(genes, np.concatenate([true_error(genes)[:, None], costs(genes)], axis=1))
+
+
+def _peak_mib() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sizes", type=int, nargs="+", default=[100, 300, 1000, 2000], help="members of the archive")
     parser.add_argument("--repetitions", type=int, default=3)
     options = parser.parse_args()
+    iterate(random_archive(30, np.random.default_rng(0)), np.random.default_rng(0))  # imports are no part of an iteration
+    print(f"libraries alone: {_peak_mib():.0f} MiB")
     for size in options.sizes:
         rows, totals = [], []
         for seed in range(options.repetitions):
             rng = np.random.default_rng(seed)
-            drawn = SPACE.sample(rng, 2 * size)
-            genes = drawn[not_among(drawn, drawn[:0])][:size]
-            values = np.concatenate([true_error(genes)[:, None], costs(genes)], axis=1)
-            seconds, num_chosen = iterate(evaluations(genes, values), rng)
+            seconds, num_chosen = iterate(random_archive(size, rng), rng)
             assert num_chosen == INFILL
             rows.append(seconds)
             totals.append(sum(seconds.values()))
         parts = ", ".join(f"{name} {np.median([row[name] for row in rows]):.2f}" for name in rows[0])
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
         print(
-            f"archive {size:5}: {np.median(totals):5.2f} s CPU ({min(totals):.2f}-{max(totals):.2f}): {parts}; peak {peak:.0f} MiB",
+            f"archive {size:5}: {np.median(totals):5.2f} s CPU ({min(totals):.2f}-{max(totals):.2f}): {parts}; peak {_peak_mib():.0f} MiB",
             flush=True,
         )
 
