@@ -20,9 +20,10 @@ def describe_answer(found: SearchAnswer) -> str:
         else f"{found.test.top1_percent:.2f} % on {found.test.num_images} test images"
     )
     targets = " and ".join(model.table.target.key for model in found.latency.values())
+    within = f"within {', '.join(map(str, found.budgets))}" if found.budgets else "best compromise"
     return "\n".join(
         [
-            f"within {', '.join(map(str, found.budgets))} on {targets}:",
+            f"{within} on {targets}:",
             *lines,
             f"chosen: the first; {test}",
             f"{found.subnet_file}",

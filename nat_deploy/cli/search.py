@@ -19,6 +19,13 @@ def search(
     budget: Annotated[
         list[str] | None, typer.Option(help="Another upper bound: macs=300M, params=5M, memory=4MB. Can be repeated.")
     ] = None,
+    prefer: Annotated[
+        str,
+        typer.Option(
+            help="What is wanted of the answer within the budgets: accuracy, knee (the best compromise of all objectives), or weights, "
+            "for example error=2,latency=1,macs=1."
+        ),
+    ] = "accuracy",
     device: Annotated[
         list[str] | None, typer.Option(help="Device: cpu (the default), gpu, or a name in devices.toml. Can be repeated.")
     ] = None,
@@ -67,11 +74,12 @@ def search(
         if workers is not None or cluster is not None:  # where the run goes on, not what it finds
             request = replace(request, workers=workers, cluster=cluster)
     else:
-        if not (latency_budget or budget):
-            raise InputError("a search needs a budget, but none came; add for example --latency-budget 20ms")
+        if not (latency_budget or budget) and prefer == "accuracy":
+            raise InputError("a search needs a budget, but none came; add for example --latency-budget 20ms, or --prefer knee")
         request = SearchRequest(
             latency_budgets=tuple(latency_budget or ()),
             budgets=tuple(budget or ()),
+            prefer=prefer,
             devices=tuple(device or ("cpu",)),
             data=data,
             supernet=None if supernet is None else str(supernet),

@@ -184,6 +184,7 @@ def settings_table(run: RunReading) -> Table:
     rows = (
         ("Objectives", ", ".join(f"{name_of(name)} ({make_objective(name).source})" for name in settings.objectives)),
         ("Budgets", budgets),
+        ("Wanted", ", ".join(f"{name_of(w.objective)} counts {w.weight:g}" for w in settings.weights) or "the most accurate"),
         ("Seed", str(settings.seed)),
         ("Iterations", str(settings.iterations)),
         ("Archive", f"{settings.initial_size} networks at first, {settings.archive_size} at most"),

@@ -21,8 +21,10 @@ from nat_deploy.search.records import (
 from nat_deploy.search.run_folder import RunFolder
 from nat_deploy.search.settings import SearchSettings
 from nat_deploy.search.sittings import LatencyMeasurement, Measure
+from nat_deploy.search.weight import ACCURACY, Weight, parse_preference
 
 __all__ = [
+    "ACCURACY",
     "ERROR",
     "LATENCY",
     "ArchitectureDistribution",
@@ -49,6 +51,7 @@ __all__ = [
     "SearchResult",
     "SearchSettings",
     "SittingRecord",
+    "Weight",
     "assign_budgets",
     "find_smallest",
     "hypervolume",
@@ -61,5 +64,6 @@ __all__ = [
     "non_dominated_ranks",
     "parse_budget",
     "parse_latency_budget",
+    "parse_preference",
     "run_search",
 ]

@@ -49,8 +49,7 @@ def parse_budget(text: str) -> Budget:
     found = _FORM.fullmatch(text)
     if found is None:
         raise InputError(f"budget must be a number with a unit, but it is '{text}'; write {_EXAMPLES}")
-    short, at, device = (found["name"] or "latency").partition("@")
-    name = _SHORT_NAMES.get(short, short) + at + device
+    name = full_name(found["name"] or "latency")
     _check_cost(name)
     units = _FACTORS["count" if name in COUNTED else "ms"]
     if name == "peak_activation_bytes":
@@ -61,6 +60,12 @@ def parse_budget(text: str) -> Budget:
             f"unit of budget '{text}' must be one of {allowed}, but it is '{found['unit'] or 'none'}'; write {_EXAMPLES}"
         )
     return Budget(objective=name, upper=float(found["number"]) * units[found["unit"].lower()])
+
+
+def full_name(name: str) -> str:
+    """Name of an objective that may be written short: "latency", "latency@jetson", "params", "memory"."""
+    short, at, device = name.partition("@")
+    return _SHORT_NAMES.get(short, short) + at + device
 
 
 def parse_latency_budget(text: str) -> Budget:

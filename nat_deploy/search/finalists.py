@@ -121,7 +121,7 @@ def _unmeasured(problem: SearchProblem, archive: Evaluations, devices: Devices, 
 
 
 def _finalists(problem: SearchProblem, devices: Devices, chosen: Evaluations) -> tuple[FinalistRecord, ...]:
-    """What is known of networks that were measured exactly, most accurate first."""
+    """What is known of networks that were measured exactly, most accurate first, or as they come where weights decide."""
     measured = [
         {record.genes: record for sitting, record in problem.measurements(objective) if sitting.exact}
         for objective in devices.measure
@@ -136,7 +136,7 @@ def _finalists(problem: SearchProblem, devices: Devices, chosen: Evaluations) ->
         )
         for index, (row, error) in enumerate(zip(chosen.genes, chosen.column(ERROR), strict=True))
     ]
-    return tuple(sorted(finalists, key=lambda finalist: finalist.error_percent))
+    return tuple(finalists if problem.weights else sorted(finalists, key=lambda finalist: finalist.error_percent))
 
 
 def _predict(problem: SearchProblem, name: str, genes: Genes) -> list[PredictionRecord]:

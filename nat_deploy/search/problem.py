@@ -16,6 +16,7 @@ from nat_deploy.search.genes import to_genes
 from nat_deploy.search.objective import Objective, make_objective
 from nat_deploy.search.records import MeasurementRecord, SittingRecord
 from nat_deploy.search.settings import SearchSettings
+from nat_deploy.search.weight import Weight
 from nat_deploy.spaces import Genes, SearchSpace
 
 
@@ -49,6 +50,7 @@ class RefittableSource(LatencySource, Protocol):
 class SearchProblem:
     """Costs of architectures, and how far they are over the budgets.
 
+    weights     how much each objective counts for the answer; none where it is the most accurate network within the budgets
     sources     a predictor for every latency objective and every latency budget, by objective name, as it is before the search
     sittings    what was measured since, oldest first
     latency     the predictors that know these sittings
@@ -57,6 +59,7 @@ class SearchProblem:
     space: SearchSpace
     objectives: tuple[Objective, ...]
     budgets: tuple[Budget, ...]
+    weights: tuple[Weight, ...] = ()
     sources: Mapping[str, RefittableSource]
     sittings: tuple[SittingRecord, ...] = ()
     latency: Mapping[str, LatencySource]
@@ -145,4 +148,11 @@ def make_problem(space: SearchSpace, settings: SearchSettings, latency: Mapping[
     for name in [*settings.objectives, *(budget.objective for budget in settings.budgets)]:
         if make_objective(name).source == "latency" and name not in latency:
             raise InputError(f"objective '{name}' needs a latency predictor, but there is none; give a device that was profiled")
-    return SearchProblem(space=space, objectives=objectives, budgets=settings.budgets, sources=latency, latency=latency)
+    return SearchProblem(
+        space=space,
+        objectives=objectives,
+        budgets=settings.budgets,
+        weights=settings.weights,
+        sources=latency,
+        latency=latency,
+    )

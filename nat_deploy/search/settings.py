@@ -9,6 +9,7 @@ from nat_deploy.predictors.accuracy import ACCURACY_METHODS, AccuracyMethod
 from nat_deploy.search.budget import Budget
 from nat_deploy.search.distribution import Adaptation
 from nat_deploy.search.objective import ERROR, LATENCY, make_objective
+from nat_deploy.search.weight import Weight
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -17,6 +18,7 @@ class SearchSettings:
 
     objectives          names, the error first
     budgets             upper bounds, on costs that may or may not be objectives
+    weights             how much each objective counts for the answer; none for the most accurate network within the budgets
     seed                all randomness of the search comes from it
     initial_size        evaluated before the first iteration, both extremes of the space among them
     archive_size        kept by survival; all of them are evaluated again after each adaptation, so this decides what an iteration
@@ -37,6 +39,7 @@ class SearchSettings:
 
     objectives: tuple[str, ...] = (ERROR, LATENCY, "macs", "num_params")
     budgets: tuple[Budget, ...] = ()
+    weights: tuple[Weight, ...] = ()
     seed: int = 0
     initial_size: int = 100
     archive_size: int = 300
@@ -63,6 +66,11 @@ class SearchSettings:
             raise InputError(
                 f"each objective may have one budget, but the budgets are {', '.join(map(str, self.budgets))}; remove one"
             )
+        for weight in self.weights:
+            if weight.objective not in self.objectives:
+                raise InputError(
+                    f"weights must be of objectives of the search, {', '.join(self.objectives)}, but one is of '{weight.objective}'"
+                )
         least = {
             "seed": 0,
             "initial_size": 4,

@@ -8,6 +8,7 @@ from pydantic.dataclasses import dataclass as checked
 
 from nat_deploy.errors import FileFormatError
 from nat_deploy.files import read_json_document, write_atomically
+from nat_deploy.search import ACCURACY
 
 FORMAT = 2
 _FILE = "request.json"
@@ -19,6 +20,7 @@ class SearchRequest:
 
     latency_budgets  "20ms" for every device that has none of its own, "phone=35ms"
     budgets          other upper bounds: "macs=300M"
+    prefer           what is wanted of the answer: "accuracy", "knee", or weights such as "error=2,latency=1"
     devices          names of the devices whose latencies count
     data             name of a data set, or a folder of images
     supernet         file; None is the shipped one
@@ -34,6 +36,7 @@ class SearchRequest:
 
     latency_budgets: tuple[str, ...] = ()
     budgets: tuple[str, ...] = ()
+    prefer: str = ACCURACY
     devices: tuple[str, ...] = ("cpu",)
     data: str = "digits"
     supernet: str | None = None

@@ -29,6 +29,7 @@ from nat_deploy.search import (
     latency_objective,
     parse_budget,
     parse_latency_budget,
+    parse_preference,
     run_search,
 )
 from nat_deploy.spaces import Architecture, SearchSpace
@@ -126,9 +127,11 @@ def _search_network(request: SearchRequest, run: Path, listener: SearchListener,
     )
     supernet = prepare_supernet(pretrained, data, resolutions, seed=request.seed)
     space = supernet.space
+    objectives = (ERROR, *devices, "macs", "num_params")
     settings = SearchSettings(
-        objectives=(ERROR, *devices, "macs", "num_params"),
+        objectives=objectives,
         budgets=budgets,
+        weights=parse_preference(request.prefer, objectives),
         seed=request.seed,
         initial_size=effort.initial_size,
         archive_size=effort.archive_size,
