@@ -3,6 +3,8 @@
 import numpy as np
 from numpy.typing import NDArray
 
+_MOST_EXACT = 6  # objectives of an exact hypervolume
+
 
 def dominance(values: NDArray[np.float64]) -> NDArray[np.bool_]:
     """Shape `(n, n)`: whether row `i` dominates row `j`, being nowhere larger and somewhere smaller."""
@@ -36,10 +38,18 @@ def hypervolume(values: NDArray[np.float64], reference: NDArray[np.float64]) -> 
     The reference is fixed by the space and the devices, not by a run: 100 % error, and of each cost what the largest architecture
     of the space needs. So hypervolumes of runs in one space on the same devices compare. Points outside the box contribute
     nothing.
+
+    With more than six objectives it is approximated, to about .001, along evenly spread directions, always the same ones: the exact value of a hundred
+    points in twelve dimensions takes minutes. A set that dominates more never comes out smaller.
+
+    Source of the approximation: Deng & Zhang (IEEE TEVC 23, 2019).
     """
     inside = values[(values < reference).all(axis=1)] / reference
     if not len(inside):
         return 0.0
-    from pymoo.indicators.hv import HV
+    import moocore
 
-    return float(HV(ref_point=np.ones(len(reference)))(inside[non_dominated(inside)]))
+    front, corner = inside[non_dominated(inside)], np.ones(len(reference))
+    return float(
+        moocore.hypervolume(front, ref=corner) if len(reference) <= _MOST_EXACT else moocore.hv_approx(front, ref=corner)
+    )

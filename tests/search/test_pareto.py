@@ -49,3 +49,24 @@ def test_hypervolume_matches_counting_of_unit_cells(values: np.ndarray) -> None:
     corners = np.stack(np.meshgrid(*[np.arange(side)] * num, indexing="ij"), axis=-1).reshape(-1, num)
     covered = (values[:, None] <= corners[None]).all(axis=2).any(axis=0)
     assert hypervolume(values, np.full(num, float(side))) == pytest.approx(covered.mean())
+
+
+@pytest.mark.parametrize("num_objectives", [2, 6, 7, 12])
+def test_hypervolume_of_placed_points_in_many_dimensions(num_objectives: int) -> None:
+    """One point dominates a box; a second one that is better in one objective and worse in another adds what the first does not have."""
+    m = num_objectives
+    first = np.full(m, 0.1)
+    second = np.where(np.arange(m) == 0, 0.0, 0.2)
+    reference = np.full(m, 2.0)  # shares of it: 0.05, 0 and 0.1
+    box, added = 0.95**m, 0.05 * 0.9 ** (m - 1)
+    assert hypervolume(first[None], reference) == pytest.approx(box, abs=2e-3)
+    both = hypervolume(np.stack([first, second]), reference)
+    assert both == pytest.approx(box + added, abs=2e-3)
+    assert both > hypervolume(first[None], reference)
+
+
+def test_a_large_front_in_twelve_dimensions_takes_no_minutes() -> None:
+    points = np.random.default_rng(0).random((300, 12))
+    points /= points.sum(axis=1, keepdims=True)
+    whole, part = (hypervolume(points[:count], np.ones(12)) for count in (300, 100))
+    assert 0.8 < part < whole < 1
