@@ -19,9 +19,11 @@ import numpy as np
 import torch
 
 from nat_deploy.data import load_data
+from nat_deploy.search import ERROR
 from nat_deploy.supernets import load_supernet
 from nat_deploy.training.adapt import prepare_supernet
 from nat_deploy.training.evaluator import EvaluatorSettings, SupernetEvaluator
+from nat_deploy.training.joint_evaluator import JointEvaluator
 from nat_deploy.training.parallel_evaluator import ParallelEvaluator
 from nat_deploy.training.worker_processes import ProcessWorkplace
 from nat_deploy.training.workers import WorkerPool
@@ -45,16 +47,17 @@ def main() -> None:
     space = serial.supernet.space
     architectures = [space.decode(genes) for genes in space.sample(np.random.default_rng(0), args.subnets)]
     with tempfile.TemporaryDirectory() as folder, ExitStack() as held:
-        evaluators: dict[str, SupernetEvaluator | ParallelEvaluator] = {"serial": serial}
+        supernets = {ERROR: serial}
+        evaluators: dict[str, JointEvaluator | ParallelEvaluator] = {"serial": JointEvaluator(supernets)}
         starting_s = 0.0
         for count in (1, args.workers):
-            workplace = held.enter_context(closing(ProcessWorkplace(Path(folder) / str(count), serial.scoring_images)))
-            evaluators[f"{count} workers"] = ParallelEvaluator(serial, held.enter_context(WorkerPool(workplace, count)))
+            workplace = held.enter_context(closing(ProcessWorkplace(Path(folder) / str(count), [serial.scoring_images])))
+            evaluators[f"{count} workers"] = ParallelEvaluator(supernets, held.enter_context(WorkerPool(workplace, count)))
             begun = time.perf_counter()
             list(evaluators[f"{count} workers"].evaluate(architectures[:count]))
             starting_s = time.perf_counter() - begun
         seconds: dict[str, list[float]] = {name: [] for name in evaluators}
-        errors: dict[str, list[float]] = {}
+        errors: dict[str, list[tuple[float, ...]]] = {}
         for turn in range(args.rounds):
             names = list(evaluators) if turn % 2 == 0 else list(reversed(evaluators))
             for name in names:

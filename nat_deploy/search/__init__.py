@@ -1,12 +1,21 @@
 """The search: objectives under budgets, an archive, evolution on predictions, supernet adaptation, finalists measured on the device. No torch in here."""
 
 from nat_deploy.search.archive import Evaluations, MixedVersionsError
-from nat_deploy.search.budget import Budget, assign_budgets, find_smallest, parse_budget, parse_latency_budget
+from nat_deploy.search.budget import Budget, assign_budgets, find_smallest, full_name, parse_budget, parse_latency_budget
 from nat_deploy.search.distribution import ArchitectureDistribution, ArchiveMarginals, MutatedMembers, make_distribution
-from nat_deploy.search.evaluator import Evaluator
+from nat_deploy.search.evaluator import AdaptableSupernet, Evaluator
 from nat_deploy.search.events import SearchEvent
 from nat_deploy.search.nat import SearchResult, run_search
-from nat_deploy.search.objective import ERROR, LATENCY, Objective, latency_objective, make_objective
+from nat_deploy.search.objective import (
+    COUNTED,
+    ERROR,
+    LATENCY,
+    Objective,
+    error_objective,
+    is_error,
+    latency_objective,
+    make_objective,
+)
 from nat_deploy.search.pareto import hypervolume, non_dominated, non_dominated_ranks
 from nat_deploy.search.problem import LatencySource, RefittableSource, SearchProblem, make_problem, measured_sitting
 from nat_deploy.search.records import (
@@ -25,8 +34,10 @@ from nat_deploy.search.weight import ACCURACY, Weight, parse_preference
 
 __all__ = [
     "ACCURACY",
+    "COUNTED",
     "ERROR",
     "LATENCY",
+    "AdaptableSupernet",
     "ArchitectureDistribution",
     "ArchiveMarginals",
     "Budget",
@@ -53,8 +64,11 @@ __all__ = [
     "SittingRecord",
     "Weight",
     "assign_budgets",
+    "error_objective",
     "find_smallest",
+    "full_name",
     "hypervolume",
+    "is_error",
     "latency_objective",
     "make_distribution",
     "make_objective",

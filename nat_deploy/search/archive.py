@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from nat_deploy.search.objective import is_error
 from nat_deploy.search.pareto import non_dominated, non_dominated_ranks
 from nat_deploy.spaces import Genes
 
@@ -20,9 +21,9 @@ class Evaluations:
     objectives          names of the columns of `values`
     genes               shape `(n, num_genes)`, canonical, no two rows equal
     values              shape `(n, m)`
-    measured            shape `(n,)`: whether the error was measured with the supernet, or predicted by a surrogate fitted on
+    measured            shape `(n,)`: whether the errors were measured with the supernets, or predicted by surrogates fitted on
                         measurements of this version
-    supernet_version    age of the weights that every error belongs to
+    supernet_version    age of the weights that every error belongs to; the supernets of all data sets have the same
     num_sittings        how many sittings on devices the predictors of the latencies knew
     """
 
@@ -47,6 +48,16 @@ class Evaluations:
     def column(self, objective: str) -> NDArray[np.float64]:
         """Values of one objective, shape `(n,)`."""
         return self.values[:, self.objectives.index(objective)]
+
+    @property
+    def errors_percent(self) -> NDArray[np.float64]:
+        """Top-1 errors, shape `(n, k)`: one column per error objective."""
+        return self.values[:, [place for place, name in enumerate(self.objectives) if is_error(name)]]
+
+    @property
+    def mean_error_percent(self) -> NDArray[np.float64]:
+        """Mean of the errors over the data sets, shape `(n,)`: the smaller, the more accurate."""
+        return np.asarray(self.errors_percent.mean(axis=1))
 
     def take(self, rows: NDArray[np.int64] | NDArray[np.bool_]) -> "Evaluations":
         return Evaluations(

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nat_deploy.errors import InputError
-from nat_deploy.search.objective import COUNTED, LATENCY, latency_objective, make_objective
+from nat_deploy.search.objective import COUNTED, ERROR, LATENCY, latency_objective, make_objective
 from nat_deploy.spaces import Genes, SearchSpace
 
 _FACTORS = {
@@ -17,7 +17,7 @@ _FACTORS = {
     "count": {"": 1.0, "k": 1e3, "m": 1e6, "g": 1e9},
     "bytes": {"b": 1.0, "kb": 1e3, "mb": 1e6, "gb": 1e9, "kib": 2.0**10, "mib": 2.0**20, "gib": 2.0**30},
 }
-_SHORT_NAMES = {"latency": LATENCY, "params": "num_params", "memory": "peak_activation_bytes"}
+_SHORT_NAMES = {"error": ERROR, "latency": LATENCY, "params": "num_params", "memory": "peak_activation_bytes"}
 _FORM = re.compile(r"\s*(?:(?P<name>[^=\s]+)\s*=)?\s*(?P<number>\d+(?:\.\d*)?|\.\d+)\s*(?P<unit>[A-Za-z]*)\s*")
 _EXAMPLES = "for example 20ms, latency=20ms, macs=300M, params=5M or memory=4MB"
 
@@ -63,7 +63,7 @@ def parse_budget(text: str) -> Budget:
 
 
 def full_name(name: str) -> str:
-    """Name of an objective that may be written short: "latency", "latency@jetson", "params", "memory"."""
+    """Name of an objective that may be written short: "error", "latency", "latency@jetson", "params", "memory"."""
     short, at, device = name.partition("@")
     return _SHORT_NAMES.get(short, short) + at + device
 

@@ -18,7 +18,6 @@ from numpy.typing import NDArray
 from nat_deploy.search.archive import Evaluations
 from nat_deploy.search.feasibility import measure_smallest
 from nat_deploy.search.genes import to_gene_string
-from nat_deploy.search.objective import ERROR
 from nat_deploy.search.preference import by_preference
 from nat_deploy.search.problem import SearchProblem
 from nat_deploy.search.records import FinalistRecord, PredictionRecord
@@ -51,7 +50,7 @@ def choose_finalists(
         problem: Budgets and latency predictors.
         archive: Candidates, all of one supernet version.
         devices: A device that cannot measure is trusted to its predictor's interval.
-        evaluate: Gives the error of the smallest architecture, should no candidate meet the budgets.
+        evaluate: Gives the errors of the smallest architecture, should no candidate meet the budgets.
         rng: For the search of the smallest architecture.
         count: Networks wanted.
         max_rounds: Exact sittings at most, and quick ones; what meets the budgets by then is returned.
@@ -130,11 +129,11 @@ def _finalists(problem: SearchProblem, devices: Devices, chosen: Evaluations) ->
     finalists = [
         FinalistRecord(
             genes=(string := to_gene_string(row)),
-            error_percent=float(error),
+            errors_percent=tuple(map(float, errors)),
             latencies=tuple(records[string] for records in measured),
             predicted=tuple(records[index] for records in predicted),
         )
-        for index, (row, error) in enumerate(zip(chosen.genes, chosen.column(ERROR), strict=True))
+        for index, (row, errors) in enumerate(zip(chosen.genes, chosen.errors_percent, strict=True))
     ]
     return tuple(finalists if problem.weights else sorted(finalists, key=lambda finalist: finalist.error_percent))
 

@@ -20,7 +20,7 @@ def choose_infill(
     """At most `count` candidates that are not in the archive, by the survival rule of the archive.
 
     Args:
-        candidates: Predicted, of the archive's supernet version, the error as first objective.
+        candidates: Predicted, of the archive's supernet version, the errors among the objectives.
         violation, likely_violation: How far each candidate is over its budgets at most, and as is expected, shape `(n,)`.
         archive: What was evaluated already.
         count: Candidates wanted.
@@ -29,5 +29,13 @@ def choose_infill(
     """
     new = not_among(candidates.genes, archive.genes)
     pool = candidates.take(new)
-    rows = survive_aimed(pool.values, violation[new], likely_violation[new], count, rng, aimed_share=aimed_share)
+    rows = survive_aimed(
+        pool.values,
+        violation[new],
+        likely_violation[new],
+        count,
+        rng,
+        aimed_share=aimed_share,
+        aim=pool.mean_error_percent,
+    )
     return pool.take(rows)

@@ -1,8 +1,8 @@
 """Neural Architecture Transfer: search and supernet adaptation taking turns.
 
     initial archive: adapt, evaluate
-    repeat: fit a surrogate on the archive; evolve on its predictions; choose new candidates; cut archive and candidates to
-        constant size by survival; adapt the supernet to
+    repeat: fit surrogates on the archive; evolve on their predictions; choose new candidates; cut archive and candidates to
+        constant size by survival; adapt the supernets, one per data set, to
             what is left; evaluate all of it with the new weights; measure some of it on the devices and refit the latency predictors
     measure finalists on the devices
 
@@ -13,15 +13,14 @@ Source: Lu et al., Neural Architecture Transfer (arXiv 2005.05859), whose search
 """
 
 import itertools
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from enum import IntEnum
 
 import numpy as np
 from numpy.typing import NDArray
 
-from nat_deploy.errors import WorkError
-from nat_deploy.predictors.accuracy import AccuracyPredictor, choose_surrogate, score_predictions
+from nat_deploy.errors import InputError
 from nat_deploy.search.archive import Evaluations, not_among
 from nat_deploy.search.distribution import make_distribution
 from nat_deploy.search.evaluator import Evaluator
@@ -32,12 +31,10 @@ from nat_deploy.search.genes import GeneString, to_gene_string, to_genes
 from nat_deploy.search.infill import choose_infill
 from nat_deploy.search.initial import sample_initial_archive
 from nat_deploy.search.nsga3 import evolve
-from nat_deploy.search.objective import ERROR, make_objective
 from nat_deploy.search.pareto import hypervolume
 from nat_deploy.search.probing import probe_archive, probe_space
 from nat_deploy.search.problem import RefittableSource, SearchProblem, make_problem
 from nat_deploy.search.records import (
-    EvaluationRecord,
     FinalistRecord,
     Hypervolumes,
     IterationRecord,
@@ -47,6 +44,8 @@ from nat_deploy.search.records import (
 )
 from nat_deploy.search.run_folder import RunFolder
 from nat_deploy.search.sittings import Devices, Measure
+from nat_deploy.search.supernets import Supernets
+from nat_deploy.search.surrogates import ErrorSurrogates, fit_surrogates, score_surrogates
 from nat_deploy.search.survival import survive_aimed
 from nat_deploy.spaces import Genes, SearchSpace
 
@@ -57,10 +56,10 @@ _AIMED_SHARE = 0.5  # of new candidates and of survivors, under a budget
 class SearchResult:
     """What a search found.
 
-    chosen      the most accurate network that meets the budgets
+    chosen      the most accurate network that meets the budgets: the lowest mean error over the data sets, or what the weights prefer
     finalists   up to `settings.finalists` of them, most accurate first; the chosen one is the first
     front       the non-dominated part of the last archive that is predicted to meet the budgets: errors measured with the adapted
-                supernet, latencies predicted
+                supernets, latencies predicted
     """
 
     chosen: FinalistRecord
@@ -80,7 +79,8 @@ def run_search(
 
     Args:
         space: What can be chosen.
-        evaluator: A supernet as it is before the search (version 0); afterwards it has the weights that belong to the result.
+        evaluator: A supernet for each error objective, as it is before the search (version 0); afterwards they have the weights that belong
+            to the result.
         latency_sources: A predictor per latency objective and latency budget, by its name.
         measure: Measures networks, one callable per name; a device without one is trusted to its predictor.
         run_folder: Made with `RunFolder.create` or `RunFolder.resume`.
@@ -88,16 +88,22 @@ def run_search(
 
     Raises:
         BudgetError: No architecture meets a budget; the sentence gives the smallest reachable value.
-        InputError: A latency objective has no predictor.
+        InputError: A latency objective has no predictor, or an error objective no supernet.
         FileFormatError: A file of the run folder is not as it was written.
     """
     settings, devices = run_folder.settings, Devices(measure=measure, folder=run_folder)
     on_event(SearchEvent(step="check budgets", iteration=0, done=0, total=1))
     problem = make_problem(space, settings, latency_sources)
+    if tuple(evaluator.supernets) != problem.error_names:
+        raise InputError(
+            f"each error objective needs a supernet, {', '.join(problem.error_names)}, but there are supernets for "
+            f"{', '.join(evaluator.supernets) or 'none'}; give one for each, in their order"
+        )
     problem = probe_space(problem, devices, _generator(settings.seed, 0, _Draw.PROBES), settings.probes)
     problem = check_budgets(problem, devices, _generator(settings.seed, 0, _Draw.BUDGETS))
     on_event(SearchEvent(step="check budgets", iteration=0, done=1, total=1))
-    search = _Search(problem=problem, evaluator=evaluator, devices=devices, folder=run_folder, on_event=on_event)
+    supernets = Supernets(evaluator=evaluator, folder=run_folder, space=space)
+    search = _Search(problem=problem, supernets=supernets, devices=devices, folder=run_folder, on_event=on_event)
     archive = search.begin()
     for iteration in range(1, settings.iterations + 1):
         archive = search.iterate(iteration, archive)
@@ -114,15 +120,19 @@ def run_search(
         on_measured=lambda done, total: search.tell("measure finalists", settings.iterations, done, total),
     )
     search = replace(search, problem=problem)
-    search.ensure_weights(archive.supernet_version)
+    supernets.ensure(archive.supernet_version)
     front = _feasible_front(problem, search.predict_again(archive))
     strings = tuple(to_gene_string(row) for row in front.genes)
     run_folder.write_result(ResultRecord(supernet_version=archive.supernet_version, finalists=finalists, front=strings))
     return SearchResult(chosen=finalists[0], finalists=finalists, front=front)
 
 
+_Values = Callable[[Genes, NDArray[np.float64]], NDArray[np.float64]]
+"""Objective values of gene strings and their errors, shapes `(n, num_genes)` and `(n, k)`."""
+
+
 class _Draw(IntEnum):
-    """Every place that draws random numbers has a generator of its own, made from (seed, iteration, place): nothing to carry over a kill."""
+    """Every place that draws random numbers has a generator of its own, made from (seed, iteration, draw, place among several): nothing to carry over a kill."""
 
     BUDGETS = 0
     INITIAL = 1
@@ -135,8 +145,8 @@ class _Draw(IntEnum):
     PROBES = 8
 
 
-def _generator(seed: int, iteration: int, draw: _Draw) -> np.random.Generator:
-    return np.random.default_rng([seed, iteration, int(draw)])
+def _generator(seed: int, iteration: int, draw: _Draw, place: int = 0) -> np.random.Generator:
+    return np.random.default_rng([seed, iteration, int(draw), place])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,7 +154,7 @@ class _Search:
     """The steps of the loop with one state of the latency predictors; each first looks whether the run folder has its result already."""
 
     problem: SearchProblem
-    evaluator: Evaluator
+    supernets: Supernets
     devices: Devices
     folder: RunFolder
     on_event: OnEvent
@@ -152,8 +162,8 @@ class _Search:
     def tell(self, step: Step, iteration: int, done: int, total: int) -> None:
         self.on_event(SearchEvent(step=step, iteration=iteration, done=done, total=total))
 
-    def generator(self, iteration: int, draw: _Draw) -> np.random.Generator:
-        return _generator(self.folder.settings.seed, iteration, draw)
+    def generator(self, iteration: int, draw: _Draw, place: int = 0) -> np.random.Generator:
+        return _generator(self.folder.settings.seed, iteration, draw, place)
 
     # ---- iterations ---------------------------------------------------------------------------------------------------------
 
@@ -165,11 +175,11 @@ class _Search:
         if selection is None:
             genes = sample_initial_archive(self.problem, self.folder.settings.initial_size, self.generator(0, _Draw.INITIAL))
             strings = tuple(to_gene_string(row) for row in genes)
-            selection = Selection(iteration=0, genes=strings, new=(), predicted_error_percent=(), method=None, compared=())
+            selection = Selection(iteration=0, genes=strings, new=(), predicted=())
             self.folder.write_selection(selection)
         archive = self._adapt_and_evaluate(selection, version=0)
         volume = self._hypervolume(archive)
-        self._finish(selection, archive, before=volume, adapted=volume, surrogate=None)
+        self._finish(selection, archive, before=volume, adapted=volume, surrogates=())
         return archive
 
     def iterate(self, iteration: int, archive: Evaluations) -> Evaluations:
@@ -186,24 +196,24 @@ class _Search:
             found,
             before=self._hypervolume(archive),
             adapted=self._hypervolume(found.take(~_is_among(found.genes, selection.new))),
-            surrogate=self._score(selection, found),
+            surrogates=score_surrogates(selection, found, self.problem.space),
         )
         return found
 
     def _select(self, iteration: int, archive: Evaluations) -> Selection:
-        """Surrogate, evolution, infill, survival: what the next archive will be."""
-        settings, space = self.folder.settings, self.problem.space
+        """Surrogates, evolution, infill, survival: what the next archive will be."""
+        settings = self.folder.settings
         self.tell("fit surrogate", iteration, 0, 1)
-        surrogate = choose_surrogate(
-            space, archive.genes, archive.column(ERROR), self.generator(iteration, _Draw.SURROGATE), methods=settings.surrogates
+        surrogates = fit_surrogates(
+            archive, self.problem.space, self.generator(iteration, _Draw.SURROGATE), methods=settings.surrogates
         )
         self.tell("fit surrogate", iteration, 1, 1)
 
-        candidates = self._evolve(iteration, archive, surrogate)
+        candidates = self._evolve(iteration, archive, surrogates)
         predicted = Evaluations(
             objectives=archive.objectives,
             genes=candidates,
-            values=self.problem.values(candidates, surrogate.predict(candidates).mean),
+            values=self.problem.values(candidates, surrogates.predict(candidates)),
             measured=np.zeros(len(candidates), dtype=np.bool_),
             supernet_version=archive.supernet_version,
             num_sittings=len(self.problem.sittings),
@@ -222,43 +232,32 @@ class _Search:
             iteration=iteration,
             genes=tuple(to_gene_string(row) for row in kept.genes),
             new=tuple(to_gene_string(row) for row in new.genes),
-            predicted_error_percent=tuple(float(error) for error in new.column(ERROR)),
-            method=surrogate.surrogate.method,
-            compared=surrogate.scores,
+            predicted=surrogates.predicted(new),
         )
 
-    def _evolve(self, iteration: int, archive: Evaluations, surrogate: AccuracyPredictor) -> Genes:
-        """Candidates for the whole front, surely within budgets and, under budgets, for the trade-off of error against what is bounded, likely within: there lies the answer."""
-        settings, rng = self.folder.settings, self.generator(iteration, _Draw.EVOLUTION)
-        aimed = tuple(budget.objective for budget in settings.budgets)
-        populations = []
-        for names, held_to in (
-            (settings.objectives, self.problem.violation),
-            ((ERROR, *aimed), self.problem.likely_violation),
-        )[: 2 if aimed else 1]:
-            problem = replace(self.problem, objectives=tuple(make_objective(name) for name in names))
+    def _evolve(self, iteration: int, archive: Evaluations, surrogates: ErrorSurrogates) -> Genes:
+        """Candidates for the whole front, surely within budgets and, under budgets, for the trade-off of the mean error against what is bounded, likely within: there lies the answer."""
+        settings, rng, problem = self.folder.settings, self.generator(iteration, _Draw.EVOLUTION), self.problem
+
+        def population(values: _Values, held_to: Callable[[Genes], NDArray[np.float64]]) -> Genes:
             total, calls = settings.generations, itertools.count()
 
-            def objectives(
-                genes: Genes,
-                problem: SearchProblem = problem,
-                held_to: Callable[[Genes], NDArray[np.float64]] = held_to,
-                total: int = total,
-                calls: Iterator[int] = calls,
-            ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+            def objectives(genes: Genes) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
                 self.tell("evolve", iteration, min(next(calls), total), total)
-                return problem.values(genes, surrogate.predict(genes).mean), held_to(genes)
+                return values(genes, surrogates.predict(genes)), held_to(genes)
 
-            populations.append(
-                evolve(
-                    self.problem.space,
-                    objectives,
-                    archive.genes,
-                    rng,
-                    population_size=settings.population_size,
-                    generations=settings.generations,
-                )
+            return evolve(
+                problem.space,
+                objectives,
+                archive.genes,
+                rng,
+                population_size=settings.population_size,
+                generations=settings.generations,
             )
+
+        populations = [population(problem.values, problem.violation)]
+        if settings.budgets:
+            populations.append(population(problem.aimed_values, problem.likely_violation))
         found = np.concatenate(populations)
         return found[not_among(found, found[:0])]
 
@@ -282,25 +281,18 @@ class _Search:
             room,
             self.generator(iteration, _Draw.SURVIVAL),
             aimed_share=self._aimed_share,
+            aim=archive.mean_error_percent,
         )
         return archive.take(rows).merge(new)
 
-    def _score(self, selection: Selection, found: Evaluations) -> SurrogateRecord | None:
-        """Predictions for the new candidates against what was measured; training points never count."""
-        if selection.method is None:
-            return None
-        errors = dict(zip(map(to_gene_string, found.genes), found.column(ERROR), strict=True))
-        measured = np.array([errors[string] for string in selection.new])
-        macs = self.problem.space.count(to_genes(selection.new)).macs if selection.new else np.empty(0)
-        return SurrogateRecord(
-            method=selection.method,
-            compared=selection.compared,
-            on_new=score_predictions(np.array(selection.predicted_error_percent), measured),
-            macs_kendall_tau=score_predictions(-np.asarray(macs, dtype=np.float64), measured).kendall_tau,
-        )
-
     def _finish(
-        self, selection: Selection, archive: Evaluations, *, before: float, adapted: float, surrogate: SurrogateRecord | None
+        self,
+        selection: Selection,
+        archive: Evaluations,
+        *,
+        before: float,
+        adapted: float,
+        surrogates: tuple[SurrogateRecord, ...],
     ) -> None:
         volumes = Hypervolumes(
             reference=tuple(map(float, self.problem.reference)), before=before, adapted=adapted, after=self._hypervolume(archive)
@@ -313,7 +305,7 @@ class _Search:
                 genes=selection.genes,
                 num_new=len(selection.new),
                 hypervolumes=volumes,
-                surrogate=surrogate,
+                surrogates=surrogates,
             )
         )
 
@@ -332,47 +324,26 @@ class _Search:
 
     def predict_again(self, archive: Evaluations) -> Evaluations:
         """The archive with latencies of the predictors as they are now."""
-        values = self.problem.values(archive.genes, archive.column(ERROR))
+        values = self.problem.values(archive.genes, archive.errors_percent)
         return replace(archive, values=values, num_sittings=len(self.problem.sittings))
 
-    # ---- the supernet -------------------------------------------------------------------------------------------------------
+    # ---- the supernets ------------------------------------------------------------------------------------------------------
 
     def _adapt_and_evaluate(self, selection: Selection, version: int) -> Evaluations:
-        genes = to_genes(selection.genes)
+        genes, iteration = to_genes(selection.genes), selection.iteration
         if self.folder.settings.adapt:
             version += 1
-            self._adapt(selection.iteration, genes, version)
-        return self.evaluate(genes, version, selection.iteration)
-
-    def _adapt(self, iteration: int, genes: Genes, version: int) -> None:
-        if self.folder.has_checkpoint(version):
-            return
-        self.ensure_weights(version - 1)
-        self.tell("adapt", iteration, 0, 1)
-        distribution = make_distribution(self.folder.settings.adaptation, self.problem.space, genes)
-        self.evaluator.adapt(distribution, self.generator(iteration, _Draw.ADAPTATION))
-        if self.evaluator.version != version:
-            raise WorkError(
-                f"supernet must have version {version} after adaptation, but it has {self.evaluator.version}; start a new run with fresh weights"
+            self.supernets.adapt(
+                version,
+                make_distribution(self.folder.settings.adaptation, self.problem.space, genes),
+                lambda place: self.generator(iteration, _Draw.ADAPTATION, place),
+                lambda done, total: self.tell("adapt", iteration, done, total),
             )
-        self.folder.save_checkpoint(self.evaluator)
-        self.tell("adapt", iteration, 1, 1)
-
-    def ensure_weights(self, version: int) -> None:
-        """Give the evaluator the weights of that version, unless it has them."""
-        if self.evaluator.version != version:
-            self.folder.load_checkpoint(self.evaluator, version)
+        return self.evaluate(genes, version, iteration)
 
     def evaluate(self, genes: Genes, version: int, iteration: int) -> Evaluations:
-        """Errors of gene strings with the weights of that version; what the run folder knows is not evaluated again."""
-        known = {r.genes: r.error_percent for r in self.folder.evaluations.read() if r.supernet_version == version}
-        strings = [to_gene_string(row) for row in genes]
-        missing = self._alike_together([string for string in strings if string not in known])
-        self.tell("evaluate", iteration, len(strings) - len(missing), len(strings))
-        for done, (string, error) in enumerate(self._evaluate_missing(missing, version), start=len(strings) - len(missing) + 1):
-            known[string] = error
-            self.tell("evaluate", iteration, done, len(strings))
-        errors = np.array([known[string] for string in strings])
+        """Errors of gene strings with the weights of that version, beside their costs."""
+        errors = self.supernets.errors_percent(genes, version, lambda done, total: self.tell("evaluate", iteration, done, total))
         return Evaluations(
             objectives=self.problem.names,
             genes=genes,
@@ -381,26 +352,6 @@ class _Search:
             supernet_version=version,
             num_sittings=len(self.problem.sittings),
         )
-
-    def _alike_together(self, strings: list[GeneString]) -> list[GeneString]:
-        """Those whose networks begin alike follow each other: evaluators can share that work."""
-        space = self.problem.space
-        architectures = (
-            {string: space.decode(row) for string, row in zip(strings, to_genes(strings), strict=True)} if strings else {}
-        )
-        return sorted(
-            strings, key=lambda s: (architectures[s].resolution, [block.key for block in space.blocks(architectures[s])])
-        )
-
-    def _evaluate_missing(self, strings: list[GeneString], version: int) -> Iterator[tuple[GeneString, float]]:
-        """Errors in the order of `strings`, each on the disk before the next is awaited."""
-        if not strings:
-            return
-        self.ensure_weights(version)
-        errors = self.evaluator.evaluate([self.problem.space.decode(row) for row in to_genes(strings)])
-        for string, error in zip(strings, errors, strict=True):
-            self.folder.evaluations.append(EvaluationRecord(genes=string, supernet_version=version, error_percent=float(error)))
-            yield string, float(error)
 
 
 def _is_among(genes: Genes, strings: tuple[GeneString, ...]) -> NDArray[np.bool_]:

@@ -17,7 +17,7 @@ COUNTED = {"macs": "MACs", "num_params": "parameters", "peak_activation_bytes": 
 class Objective:
     """A quantity to minimise.
 
-    name      "error_percent", "latency_ms" or "latency_ms@DEVICE", "macs", "num_params", "peak_activation_bytes"
+    name      "error_percent" or "error_percent@DATA", "latency_ms" or "latency_ms@DEVICE", "macs", "num_params", "peak_activation_bytes"
     unit      of its values
     source    how it is obtained: "evaluated" with supernet weights (predicted by a surrogate while searching), "latency"
               (predicted from a latency table while searching, measured for finalists), or "counted" exactly
@@ -33,17 +33,32 @@ def latency_objective(device: str, devices: Sequence[str]) -> str:
     return LATENCY if len(devices) == 1 else f"{LATENCY}@{device}"
 
 
+def error_objective(data: str, data_sets: Sequence[str]) -> str:
+    """Name of the error on a data set of a search: plain for an only one, with the data set's name for several."""
+    return ERROR if len(data_sets) == 1 else f"{ERROR}@{data}"
+
+
+def is_error(name: str) -> bool:
+    """Whether an objective of that name is an error."""
+    return name.partition("@")[0] == ERROR
+
+
 def make_objective(name: str) -> Objective:
     """The objective of that name.
 
     Raises:
         InputError: There is none.
     """
-    if name == ERROR:
+    if name == ERROR or (is_error(name) and _is_folder_name(name.partition("@")[2])):
         return Objective(name=name, unit="%", source="evaluated")
     if name == LATENCY or (name.startswith(f"{LATENCY}@") and name != f"{LATENCY}@"):
         return Objective(name=name, unit="ms", source="latency")
     if name in COUNTED:
         return Objective(name=name, unit=COUNTED[name], source="counted")
-    allowed = ", ".join([ERROR, LATENCY, f"{LATENCY}@DEVICE", *COUNTED])
+    allowed = ", ".join([ERROR, f"{ERROR}@DATA", LATENCY, f"{LATENCY}@DEVICE", *COUNTED])
     raise InputError(f"objective must be one of {allowed}, but it is '{name}'; choose one of these")
+
+
+def _is_folder_name(name: str) -> bool:
+    """A run folder keeps what belongs to a data set under its name, and may come from anybody."""
+    return name not in ("", ".", "..") and not any(letter in name for letter in "/\\\0")

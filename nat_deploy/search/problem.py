@@ -13,7 +13,7 @@ from nat_deploy.predictors.latency.prediction import Prediction
 from nat_deploy.predictors.latency.refit import MeasuredSitting
 from nat_deploy.search.budget import Budget
 from nat_deploy.search.genes import to_genes
-from nat_deploy.search.objective import Objective, make_objective
+from nat_deploy.search.objective import Objective, is_error, make_objective
 from nat_deploy.search.records import MeasurementRecord, SittingRecord
 from nat_deploy.search.settings import SearchSettings
 from nat_deploy.search.weight import Weight
@@ -68,6 +68,11 @@ class SearchProblem:
     def names(self) -> tuple[str, ...]:
         return tuple(objective.name for objective in self.objectives)
 
+    @property
+    def error_names(self) -> tuple[str, ...]:
+        """The error objectives, one per data set."""
+        return tuple(name for name in self.names if is_error(name))
+
     def after(self, sitting: SittingRecord) -> "SearchProblem":
         """The problem with one more sitting, and the predictor of its device refitted."""
         sittings, name = (*self.sittings, sitting), sitting.objective
@@ -81,9 +86,15 @@ class SearchProblem:
                 for record in sitting.measurements:
                     yield sitting, record
 
-    def values(self, genes: Genes, error_percent: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Objective values, shape `(n, m)`: the given errors, shape `(n,)`, beside counted costs and predicted latencies."""
-        columns = [error_percent if o.source == "evaluated" else self.cost(o.name)(genes) for o in self.objectives]
+    def values(self, genes: Genes, errors_percent: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Objective values, shape `(n, m)`: the given errors, shape `(n, k)`, or `(n,)` of an only data set, beside counted costs and predicted latencies."""
+        errors = dict(zip(self.error_names, np.atleast_2d(errors_percent.T), strict=True))
+        columns = [errors[name] if name in errors else self.cost(name)(genes) for name in self.names]
+        return np.asarray(np.stack(columns, axis=1), dtype=np.float64)
+
+    def aimed_values(self, genes: Genes, errors_percent: NDArray[np.float64]) -> NDArray[np.float64]:
+        """The mean error beside the costs that have a budget, shape `(n, 1 + number of budgets)`: the trade-off in which the answer lies."""
+        columns = [errors_percent.mean(axis=1), *(self.cost(budget.objective)(genes) for budget in self.budgets)]
         return np.asarray(np.stack(columns, axis=1), dtype=np.float64)
 
     def cost(self, name: str) -> Callable[[Genes], NDArray[np.float64]]:
@@ -121,12 +132,12 @@ class SearchProblem:
 
     @cached_property
     def reference(self) -> NDArray[np.float64]:
-        """Reference point of the hypervolume, shape `(m,)`: 100 % error and the costs of the largest architecture.
+        """Reference point of the hypervolume, shape `(m,)`: 100 % of each error and the costs of the largest architecture.
 
         Its latencies are those predicted before the search: the point stays where it is while predictors are refitted.
         """
         largest = self.space.encode(self.space.largest())[None]
-        return replace(self, latency=self.sources).values(largest, np.array([100.0])).reshape(-1)
+        return replace(self, latency=self.sources).values(largest, np.full((1, len(self.error_names)), 100.0)).reshape(-1)
 
 
 def measured_sitting(record: SittingRecord) -> MeasuredSitting:

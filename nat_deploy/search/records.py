@@ -11,11 +11,11 @@ _strict = ConfigDict(extra="forbid")
 
 @checked(frozen=True, slots=True, kw_only=True, config=_strict)
 class EvaluationRecord:
-    """One architecture, evaluated with one version of the supernet's weights."""
+    """One architecture, evaluated with one version of the supernets' weights: an error for each error objective, in their order."""
 
     genes: GeneString
     supernet_version: int
-    error_percent: float
+    errors_percent: tuple[float, ...]
 
 
 @checked(frozen=True, slots=True, kw_only=True, config=_strict)
@@ -75,7 +75,7 @@ class Hypervolumes:
 
 @checked(frozen=True, slots=True, kw_only=True, config=_strict)
 class SurrogateRecord:
-    """The surrogate of an iteration.
+    """The surrogate of an error objective in an iteration.
 
     compared        cross-validated scores of the methods that were compared
     on_new          scores on the new candidates only: predicted before adaptation, measured after it (so the RMSE holds the
@@ -83,6 +83,7 @@ class SurrogateRecord:
     macs_kendall_tau    tau of the trivial surrogate "more MACs, less error" on the same candidates
     """
 
+    objective: str
     method: AccuracyMethod
     compared: tuple[MethodScores, ...]
     on_new: PredictionScores
@@ -90,15 +91,26 @@ class SurrogateRecord:
 
 
 @checked(frozen=True, slots=True, kw_only=True, config=_strict)
+class PredictedErrors:
+    """What the surrogate that was chosen for an error objective predicted for the new candidates, in their order."""
+
+    objective: str
+    method: AccuracyMethod
+    compared: tuple[MethodScores, ...]
+    errors_percent: tuple[float, ...]
+
+
+@checked(frozen=True, slots=True, kw_only=True, config=_strict)
 class Selection:
-    """What an iteration decided before adapting: the architectures of its archive, which of them are new, and the errors predicted for those."""
+    """What an iteration decided before adapting: the architectures of its archive, which of them are new, and what was predicted for those.
+
+    predicted       one per error objective; none for the initial archive
+    """
 
     iteration: int
     genes: tuple[GeneString, ...]
     new: tuple[GeneString, ...]
-    predicted_error_percent: tuple[float, ...]
-    method: AccuracyMethod | None
-    compared: tuple[MethodScores, ...]
+    predicted: tuple[PredictedErrors, ...]
 
 
 @checked(frozen=True, slots=True, kw_only=True, config=_strict)
@@ -106,6 +118,7 @@ class IterationRecord:
     """A finished iteration; its archive is `genes` with the errors of `supernet_version` in archive.jsonl.
 
     num_sittings    how many of the sittings in measurements.jsonl its latency predictors knew
+    surrogates      one per error objective; none for the initial archive
     """
 
     iteration: int
@@ -114,21 +127,27 @@ class IterationRecord:
     genes: tuple[GeneString, ...]
     num_new: int
     hypervolumes: Hypervolumes
-    surrogate: SurrogateRecord | None
+    surrogates: tuple[SurrogateRecord, ...]
 
 
 @checked(frozen=True, slots=True, kw_only=True, config=_strict)
 class FinalistRecord:
     """A returned network: it meets every budget with its interval.
 
+    errors_percent  on validation images, one per error objective, in their order
     latencies   one per device that measures, in the order of the objectives; of all finalists from one sitting
     predicted   one per device that cannot measure
     """
 
     genes: GeneString
-    error_percent: float
+    errors_percent: tuple[float, ...]
     latencies: tuple[MeasurementRecord, ...]
     predicted: tuple[PredictionRecord, ...]
+
+    @property
+    def error_percent(self) -> float:
+        """The mean over the data sets."""
+        return sum(self.errors_percent) / len(self.errors_percent)
 
 
 @checked(frozen=True, slots=True, kw_only=True, config=_strict)

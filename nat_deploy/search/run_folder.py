@@ -4,7 +4,7 @@
     archive.jsonl               every evaluation, in the order they were finished (append-only, checksums)
     iterations/NNN-selected.json    which architectures an iteration is about to adapt on and evaluate
     iterations/NNN.json         a finished iteration: its archive, hypervolumes and surrogate scores; 000 is the initial archive
-    checkpoints/VVV             supernet weights of the newest version
+    checkpoints/VVV             supernet weights of the newest version; with several data sets checkpoints/DATA/VVV for each
     measurements.jsonl          every sitting on a device, with all that was measured in it (append-only, checksums)
     finalists.json              the answer
 
@@ -23,12 +23,12 @@ from pydantic import TypeAdapter
 
 from nat_deploy.errors import FileFormatError, InputError
 from nat_deploy.files import read_json_document, write_atomically, writing_error
-from nat_deploy.search.evaluator import Evaluator
+from nat_deploy.search.evaluator import AdaptableSupernet
 from nat_deploy.search.journal import Journal, validated
 from nat_deploy.search.records import EvaluationRecord, IterationRecord, ResultRecord, Selection, SittingRecord
 from nat_deploy.search.settings import SearchSettings
 
-FORMAT = 3
+FORMAT = 4
 Value = TypeVar("Value")
 
 
@@ -153,57 +153,63 @@ class RunFolder:
 
     # ---- weights ------------------------------------------------------------------------------------------------------------
 
-    def has_checkpoint(self, version: int) -> bool:
-        return self._checkpoint_path(version).exists()
+    def has_checkpoint(self, objective: str, version: int) -> bool:
+        """Whether the weights of that version are kept for the supernet of an error objective."""
+        return self._checkpoint_path(objective, version).exists()
 
-    def save_checkpoint(self, evaluator: Evaluator) -> None:
-        """Keep the evaluator's weights; older ones go once the new ones are there."""
-        path = self._checkpoint_path(evaluator.version)
+    def save_checkpoint(self, objective: str, supernet: AdaptableSupernet) -> None:
+        """Keep the supernet's weights; older ones go once the new ones are there."""
+        path = self._checkpoint_path(objective, supernet.version)
+        _make_folders(path.parent)
         temporary = path.with_name(f".{path.name}.tmp")
         temporary.unlink(missing_ok=True)
         try:
-            evaluator.save(temporary)
+            supernet.save(temporary)
             temporary.replace(path)
         except OSError as error:
             raise writing_error(path, error) from error
         self._drop_old_checkpoints()
 
-    def load_checkpoint(self, evaluator: Evaluator, version: int) -> None:
-        """Give the evaluator the weights of that version.
+    def load_checkpoint(self, objective: str, supernet: AdaptableSupernet, version: int) -> None:
+        """Give the supernet the weights of that version.
 
         Raises:
             FileFormatError: They are gone, or belong to another version.
         """
-        path = self._checkpoint_path(version)
+        path = self._checkpoint_path(objective, version)
         if not path.exists():
             raise FileFormatError(
                 f"checkpoint '{path}' must be there to continue the run, but it is not; restore it or start a new run"
             )
-        evaluator.load(path)
-        if evaluator.version != version:
+        supernet.load(path)
+        if supernet.version != version:
             raise FileFormatError(
-                f"checkpoint '{path}' must hold version {version}, but it holds {evaluator.version}; start a new run"
+                f"checkpoint '{path}' must hold version {version}, but it holds {supernet.version}; start a new run"
             )
 
-    def load_newest_checkpoint(self, evaluator: Evaluator) -> None:
-        """Give the evaluator the weights that the run has come to.
+    def load_newest_checkpoint(self, objective: str, supernet: AdaptableSupernet) -> None:
+        """Give the supernet of an error objective the weights that the run has come to.
 
         Raises:
             FileFormatError: There are none.
         """
-        versions = (int(path.name) for path in (self.path / "checkpoints").glob("*") if path.name.isdecimal())
-        self.load_checkpoint(evaluator, max(versions, default=1))
+        versions = (int(path.name) for path in self._checkpoints(objective).glob("*") if path.name.isdecimal())
+        self.load_checkpoint(objective, supernet, max(versions, default=1))
 
     def _drop_old_checkpoints(self) -> None:
-        """Only the newest is ever needed; a kill may have left others, and half of one."""
-        folder = self.path / "checkpoints"
-        newest = max((path.name for path in folder.iterdir() if path.name.isdecimal()), key=int, default=None)
-        for path in folder.iterdir():
-            if path.name != newest:
-                path.unlink()
+        """Only the newest of each supernet is ever needed; a kill may have left others, and half of one."""
+        for folder in map(self._checkpoints, self.settings.errors):
+            paths = list(folder.iterdir()) if folder.is_dir() else []
+            newest = max((path.name for path in paths if path.name.isdecimal()), key=int, default=None)
+            for path in paths:
+                if path.name != newest:
+                    path.unlink()
 
-    def _checkpoint_path(self, version: int) -> Path:
-        return self.path / "checkpoints" / f"{version:03}"
+    def _checkpoints(self, objective: str) -> Path:
+        return self.path / "checkpoints" / objective.partition("@")[2]
+
+    def _checkpoint_path(self, objective: str, version: int) -> Path:
+        return self._checkpoints(objective) / f"{version:03}"
 
 
 def _make_folders(*folders: Path) -> None:

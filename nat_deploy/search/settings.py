@@ -8,7 +8,7 @@ from nat_deploy.errors import InputError
 from nat_deploy.predictors.accuracy import ACCURACY_METHODS, AccuracyMethod
 from nat_deploy.search.budget import Budget
 from nat_deploy.search.distribution import Adaptation
-from nat_deploy.search.objective import ERROR, LATENCY, make_objective
+from nat_deploy.search.objective import ERROR, LATENCY, is_error, make_objective
 from nat_deploy.search.weight import Weight
 
 
@@ -16,7 +16,7 @@ from nat_deploy.search.weight import Weight
 class SearchSettings:
     """Sizes are numbers of architectures; the defaults are NAT's.
 
-    objectives          names, the error first
+    objectives          names, the errors first: "error_percent", or "error_percent@DATA" for each of several data sets
     budgets             upper bounds, on costs that may or may not be objectives
     weights             how much each objective counts for the answer; none for the most accurate network within the budgets
     seed                all randomness of the search comes from it
@@ -57,9 +57,15 @@ class SearchSettings:
     def __post_init__(self) -> None:
         for name in self.objectives:
             make_objective(name)
-        if len(self.objectives) < 2 or self.objectives[0] != ERROR or len(set(self.objectives)) < len(self.objectives):
+        errors = self.errors
+        if not errors or errors != self.objectives[: len(errors)] or len(set(self.objectives)) < max(2, len(self.objectives)):
             raise InputError(
-                f"objectives must be {ERROR} and then at least one other, each once, but they are {', '.join(self.objectives)}"
+                f"objectives must be errors and then costs, at least one other beside {ERROR}, each once, "
+                f"but they are {', '.join(self.objectives)}"
+            )
+        if len(errors) > 1 and ERROR in errors:
+            raise InputError(
+                f"each of several errors must name its data set, {ERROR}@DATA, but the errors are {', '.join(errors)}; name all"
             )
         bounded = [budget.objective for budget in self.budgets]
         if len(set(bounded)) < len(bounded):
@@ -93,3 +99,8 @@ class SearchSettings:
             )
         if not self.surrogates:
             raise InputError(f"surrogates must name at least one of {', '.join(ACCURACY_METHODS)}, but there is none")
+
+    @property
+    def errors(self) -> tuple[str, ...]:
+        """The error objectives, one per data set."""
+        return tuple(name for name in self.objectives if is_error(name))

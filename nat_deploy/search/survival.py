@@ -66,8 +66,9 @@ def survive_aimed(
     rng: np.random.Generator,
     *,
     aimed_share: float,
+    aim: NDArray[np.float64] | None = None,
 ) -> NDArray[np.int64]:
-    """Choose `count` rows: a share of them by the first objective alone, the others by reference-direction survival.
+    """Choose `count` rows: a share of them by what the answer is to be smallest in, the others by reference-direction survival.
 
     Under a budget the answer is one corner of the front: the most accurate network that just fits. Survival for the whole front would
     leave few rows there, and may drop the best. Whether a row fits is not known before it is measured. Rows that aim at the answer
@@ -78,9 +79,10 @@ def survive_aimed(
         values, count, rng: As for `survive`.
         violation: By how much each row may at most be over its budgets.
         likely_violation: By how much it is expected to be.
-        aimed_share: From 0 to 1, of `count`; those rows are the best in the first objective among those likely within the budgets.
+        aimed_share: From 0 to 1, of `count`; those rows are the smallest in `aim` among those likely within the budgets.
+        aim: Shape `(n,)`, by default the first objective.
     """
-    by_aim = np.lexsort((values[:, 0], likely_violation))
+    by_aim = np.lexsort((values[:, 0] if aim is None else aim, likely_violation))
     aimed = by_aim[: int(aimed_share * min(count, len(values)))]
     others = np.setdiff1d(np.arange(len(values)), aimed)
     spread = others[survive(values[others], violation[others], count - len(aimed), rng)]

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 from nat_deploy.errors import InputError
 from nat_deploy.search.budget import full_name
-from nat_deploy.search.objective import ERROR, make_objective
+from nat_deploy.search.objective import make_objective
 
 ACCURACY, KNEE = "accuracy", "knee"
-_FORM = re.compile(r"\s*(?P<name>[^=\s]+)\s*=\s*(?P<number>\d+(?:\.\d*)?|\.\d+)\s*")
+_FORM = re.compile(r"\s*(?P<name>[^=\s](?:[^=]*[^=\s])?)\s*=\s*(?P<number>\d+(?:\.\d*)?|\.\d+)\s*")
 _EXAMPLES = f"{ACCURACY}, {KNEE}, or weights such as error=2,latency=1,macs=1"
 
 
@@ -30,7 +30,8 @@ class Weight:
 
 
 def parse_preference(text: str, objectives: Sequence[str]) -> tuple[Weight, ...]:
-    """Read what is wanted of the answer: "accuracy" (no weights), "knee" (all objectives count alike), or "error=2,latency=1".
+    """Read what is wanted of the answer: "accuracy" (no weights), "knee" (all objectives count alike), or "error=2,latency=1"; with
+    several data sets or devices "error@flowers=2,latency@phone=1".
 
     Raises:
         InputError: The text is none of these, or names something that is no objective.
@@ -44,10 +45,10 @@ def parse_preference(text: str, objectives: Sequence[str]) -> tuple[Weight, ...]
         found = _FORM.fullmatch(part)
         if found is None:
             raise InputError(f"a preference must be {_EXAMPLES}, but it is '{text[:100]}'; write one of these")
-        name = ERROR if found["name"] == "error" else full_name(found["name"])
+        name = full_name(found["name"])
         if name not in objectives:
             raise InputError(
-                f"weights must be of objectives of the search, {', '.join(objectives)}, but one is of '{name}'; remove it"
+                f"weights must be of objectives of the search, {', '.join(objectives)}, but one is of '{name}'; choose one of these"
             )
         weights.append(Weight(objective=name, weight=float(found["number"])))
     if len({weight.objective for weight in weights}) < len(weights):

@@ -11,7 +11,7 @@ from typing import Any
 from nat_deploy.errors import MissingError, WorkError
 from nat_deploy.training.evaluate import Accuracy, ScoringImages
 from nat_deploy.training.scoring_file import load_scoring_file, scoring_file
-from nat_deploy.training.workers import Group, SubnetScorer, WorkerLostError, describe_genes
+from nat_deploy.training.workers import Group, SubnetScorer, Task, WorkerLostError, describe_genes
 
 
 def check_ray() -> None:
@@ -35,7 +35,7 @@ class RayWorkplace:
         WorkError: There is no cluster at the address.
     """
 
-    def __init__(self, address: str, images: ScoringImages) -> None:
+    def __init__(self, address: str, images: Sequence[ScoringImages]) -> None:
         check_ray()
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # a search tells nobody that it runs
         import ray
@@ -48,15 +48,19 @@ class RayWorkplace:
                 f"a Ray cluster must be reachable at '{address}', but it is not ({error}); start one with: ray start --head"
             ) from error
         self.max_workers = int(ray.cluster_resources().get("CPU", 0))  # type: ignore[no-untyped-call]
-        self._images = ray.put(scoring_file(images))
-        self.supernet: Any = None
+        self._images = [ray.put(scoring_file(of_one)) for of_one in images]
+        self._supernets: list[Any] = [None] * len(images)
 
-    def publish(self, supernet: bytes) -> None:
-        self.supernet = self._ray.put(supernet)
+    def publish(self, data_set: int, supernet: bytes) -> None:
+        self._supernets[data_set] = self._ray.put(supernet)
+
+    def references(self, data_set: int) -> list[Any]:
+        """Images and weights in the object store; in a list a reference stays one, so that an actor fetches only what is new to it."""
+        return [self._images[data_set], self._supernets[data_set]]
 
     def hire(self) -> "RayWorker":
         # named by the module, so that the cluster imports the class instead of receiving its code
-        actor = self._ray.remote(num_cpus=1)(_Scorer).remote(self._images)
+        actor = self._ray.remote(num_cpus=1)(_Scorer).remote()
         return RayWorker(self._ray, actor, self)
 
     def close(self) -> None:
@@ -71,14 +75,15 @@ class RayWorker:
         self._actor = actor
         self._workplace = workplace
 
-    def score(self, group: Group) -> list[Accuracy]:
+    def score(self, task: Task) -> list[Accuracy]:
         errors = self._ray.exceptions
         try:
-            # in a list a reference stays one: the actor fetches the weights only when they are new to it
-            found: list[Accuracy] = self._ray.get(self._actor.score.remote([self._workplace.supernet], group))
+            found: list[Accuracy] = self._ray.get(
+                self._actor.score.remote(self._workplace.references(task.data_set), task.group)
+            )
         except errors.RayTaskError as error:
             raise WorkError(
-                f"network with genes {describe_genes(group)} could not be evaluated: {type(error.cause).__name__}: {error.cause}"
+                f"network with genes {describe_genes(task.group)} could not be evaluated: {type(error.cause).__name__}: {error.cause}"
             ) from error
         except (errors.RayError, ConnectionError) as error:
             raise WorkerLostError(str(error).strip().partition("\n")[0]) from error
@@ -98,24 +103,26 @@ class RayWorker:
 class _Scorer:
     """The inside of an actor."""
 
-    def __init__(self, images: bytes) -> None:
-        with TemporaryDirectory() as folder:
-            path = Path(folder) / "images.safetensors"
-            path.write_bytes(images)
-            self._scorer = SubnetScorer(load_scoring_file(path))
-        self._loaded: Any = None
+    def __init__(self) -> None:
+        self._scorers: dict[Any, SubnetScorer] = {}  # by the reference to their images
+        self._loaded: dict[Any, Any] = {}
 
     def pid(self) -> int:
         return os.getpid()
 
-    def score(self, supernet: Sequence[Any], group: Group) -> list[Accuracy]:
-        import ray
+    def score(self, references: Sequence[Any], group: Group) -> list[Accuracy]:
+        images, supernet = references
+        with TemporaryDirectory() as folder:
+            if images not in self._scorers:
+                self._scorers[images] = SubnetScorer(load_scoring_file(_fetch(images, Path(folder) / "images.safetensors")))
+            if self._loaded.get(images) != supernet:
+                self._scorers[images].load(_fetch(supernet, Path(folder) / "supernet.safetensors"))
+                self._loaded[images] = supernet
+        return self._scorers[images].score(group)
 
-        (reference,) = supernet
-        if reference != self._loaded:
-            with TemporaryDirectory() as folder:
-                path = Path(folder) / "supernet.safetensors"
-                path.write_bytes(ray.get(reference))
-                self._scorer.load(path)
-            self._loaded = reference
-        return self._scorer.score(group)
+
+def _fetch(reference: Any, path: Path) -> Path:
+    import ray
+
+    path.write_bytes(ray.get(reference))
+    return path

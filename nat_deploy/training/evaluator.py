@@ -1,4 +1,4 @@
-"""What a search asks about architectures: a supernet and its data, behind two questions."""
+"""What a search asks about architectures: a supernet and its data set, behind two questions."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass

@@ -1,6 +1,6 @@
-"""The inside of a worker process: `python -m nat_deploy.training.scoring_process IMAGES`.
+"""The inside of a worker process: `python -m nat_deploy.training.scoring_process`.
 
-Reads lines `{"supernet": PATH, "genes": [[...], ...]}` from standard input and answers each with a line
+Reads lines `{"images": PATH, "supernet": PATH, "genes": [[...], ...]}` from standard input and answers each with a line
 `{"accuracies": [{"num_right": ..., "num_images": ...}, ...]}` or `{"error": ...}` on standard output.
 """
 
@@ -24,14 +24,18 @@ def main() -> None:
     os.dup2(2, 1)  # what libraries print is no answer
     questions: queue.SimpleQueue[str] = queue.SimpleQueue()
     threading.Thread(target=_read, args=(sys.stdin, questions), daemon=True).start()
-    scorer, loaded = SubnetScorer(load_scoring_file(Path(sys.argv[1]))), ""
+    scorers: dict[str, SubnetScorer] = {}  # by the file of their images
+    loaded: dict[str, str] = {}
     while True:
         question = json.loads(questions.get())
+        images, supernet = question["images"], question["supernet"]
         try:
-            if question["supernet"] != loaded:
-                scorer.load(Path(question["supernet"]))
-                loaded = question["supernet"]
-            answer: dict[str, Any] = {"accuracies": [asdict(accuracy) for accuracy in scorer.score(question["genes"])]}
+            if images not in scorers:
+                scorers[images] = SubnetScorer(load_scoring_file(Path(images)))
+            if loaded.get(images) != supernet:
+                scorers[images].load(Path(supernet))
+                loaded[images] = supernet
+            answer: dict[str, Any] = {"accuracies": [asdict(accuracy) for accuracy in scorers[images].score(question["genes"])]}
         except Exception as error:  # whatever it is, the process that asked must say it
             answer = {"error": f"{type(error).__name__}: {error}"}
         answers.write(json.dumps(answer) + "\n")

@@ -8,13 +8,14 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from nat_deploy.errors import WorkError
 from nat_deploy.files import write_atomically, writing_error
 from nat_deploy.training.evaluate import Accuracy, ScoringImages
 from nat_deploy.training.scoring_file import scoring_file
-from nat_deploy.training.workers import Group, WorkerLostError, check_num_workers, describe_genes
+from nat_deploy.training.workers import Task, WorkerLostError, check_num_workers, describe_genes
 
 _PACKAGES = Path(__file__).parents[2]
 
@@ -22,10 +23,10 @@ _PACKAGES = Path(__file__).parents[2]
 class ProcessWorkplace:
     """This machine's cores; images and weights are shared through files in `folder`, which goes at the end."""
 
-    def __init__(self, folder: Path, images: ScoringImages) -> None:
+    def __init__(self, folder: Path, images: Sequence[ScoringImages]) -> None:
         self.max_workers = num_cores()
-        self.images = folder / "images.safetensors"
-        self.supernet = folder / "supernet-0.safetensors"
+        self.images = [folder / f"images-{data_set}.safetensors" for data_set in range(len(images))]
+        self.supernets = [folder / f"supernet-{data_set}-0.safetensors" for data_set in range(len(images))]
         self._num_published = 0
         self._folder = folder
         self.close()  # what a killed run left
@@ -33,13 +34,14 @@ class ProcessWorkplace:
             folder.mkdir(parents=True)
         except OSError as error:
             raise writing_error(folder, error) from error
-        write_atomically(self.images, scoring_file(images))
+        for path, of_one in zip(self.images, images, strict=True):
+            write_atomically(path, scoring_file(of_one))
 
-    def publish(self, supernet: bytes) -> None:
-        self.supernet.unlink(missing_ok=True)
+    def publish(self, data_set: int, supernet: bytes) -> None:
+        self.supernets[data_set].unlink(missing_ok=True)
         self._num_published += 1  # in the name, so that a worker sees that it is another file
-        self.supernet = self._folder / f"supernet-{self._num_published}.safetensors"
-        write_atomically(self.supernet, supernet)
+        self.supernets[data_set] = self._folder / f"supernet-{data_set}-{self._num_published}.safetensors"
+        write_atomically(self.supernets[data_set], supernet)
 
     def hire(self) -> "ProcessWorker":
         return ProcessWorker(self)
@@ -55,7 +57,7 @@ class ProcessWorker:
         self._workplace = workplace
         paths = [str(_PACKAGES), os.environ.get("PYTHONPATH", "")]  # the very code that runs here, installed or not
         self._process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "nat_deploy.training.scoring_process", str(workplace.images)],
+            [sys.executable, "-P", "-m", "nat_deploy.training.scoring_process"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -67,13 +69,14 @@ class ProcessWorker:
     def pid(self) -> int:
         return self._process.pid
 
-    def score(self, group: Group) -> list[Accuracy]:
-        answer = self._ask(json.dumps({"supernet": str(self._workplace.supernet), "genes": list(group)}))
+    def score(self, task: Task) -> list[Accuracy]:
+        images, supernet = self._workplace.images[task.data_set], self._workplace.supernets[task.data_set]
+        answer = self._ask(json.dumps({"images": str(images), "supernet": str(supernet), "genes": list(task.group)}))
         if not answer.endswith("\n"):  # half a line, or none
             raise WorkerLostError(_describe_end(self._process.wait()))
         document = json.loads(answer)
         if "error" in document:
-            raise WorkError(f"network with genes {describe_genes(group)} could not be evaluated: {document['error']}")
+            raise WorkError(f"network with genes {describe_genes(task.group)} could not be evaluated: {document['error']}")
         return [Accuracy(**accuracy) for accuracy in document["accuracies"]]
 
     def close(self) -> None:

@@ -9,6 +9,7 @@ import queue
 import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import TracebackType
@@ -25,15 +26,23 @@ Group = Sequence[tuple[int, ...]]
 """Genes of subnets that a worker scores together, because those that begin alike share that work."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Task:
+    """What a worker does at a time: a group of subnets of the supernet of one data set, by its place."""
+
+    data_set: int
+    group: Group
+
+
 class WorkerLostError(Exception):
     """A worker ended before it answered; the text says how."""
 
 
 class Worker(Protocol):
-    """Scores one group of subnets at a time."""
+    """Does one task at a time."""
 
-    def score(self, group: Group) -> list[Accuracy]:
-        """Accuracies with the weights that its workplace published last.
+    def score(self, task: Task) -> list[Accuracy]:
+        """Accuracies with the weights that its workplace published last for that data set.
 
         Raises:
             WorkerLostError: The worker is gone.
@@ -47,13 +56,13 @@ class Worker(Protocol):
 
 
 class Workplace(Protocol):
-    """Where workers run; all of them have the same images."""
+    """Where workers run; all of them have the same images of every data set."""
 
     max_workers: int
     """As many as there are CPU cores."""
 
-    def publish(self, supernet: bytes) -> None:
-        """From now on workers use the weights of this supernet file."""
+    def publish(self, data_set: int, supernet: bytes) -> None:
+        """From now on workers use the weights of this supernet file for that data set."""
         ...
 
     def hire(self) -> Worker:
@@ -90,31 +99,30 @@ class WorkerPool:
         for worker in self._hired:
             worker.close()
 
-    def publish(self, supernet: Supernet) -> None:
-        """Score with these weights from now on."""
-        self._workplace.publish(_supernet_file(supernet))
+    def publish(self, data_set: int, supernet: Supernet) -> None:
+        """Score with these weights on that data set from now on."""
+        self._workplace.publish(data_set, _supernet_file(supernet))
 
-    def scores(self, groups: Sequence[Group]) -> Iterator[Accuracy]:
-        """Accuracies in the order of `groups`, those of a group as soon as they and all before them are there.
+    def scores(self, tasks: Sequence[Task]) -> Iterator[list[Accuracy]]:
+        """Accuracies of each task, in order, each as soon as it and all before it are done.
 
-        A group whose worker is lost goes to another worker.
+        A task whose worker is lost goes to another worker.
 
         Raises:
-            WorkError: Two workers were lost with the same group, or a subnet of it cannot be scored.
+            WorkError: Two workers were lost with the same task, or a subnet of it cannot be scored.
         """
         waiting = ThreadPoolExecutor(max_workers=self.num_workers)  # a thread waits for one worker at a time
         try:
-            for accuracies in waiting.map(self._score, groups):
-                yield from accuracies
+            yield from waiting.map(self._score, tasks)
         finally:
             waiting.shutdown(wait=False, cancel_futures=True)
 
-    def _score(self, group: Group) -> list[Accuracy]:
+    def _score(self, task: Task) -> list[Accuracy]:
         losses: list[str] = []
         while len(losses) < 2:
             worker = self._take()
             try:
-                accuracies = worker.score(group)
+                accuracies = worker.score(task)
             except WorkerLostError as lost:
                 losses.append(str(lost))
                 worker.close()
@@ -122,7 +130,7 @@ class WorkerPool:
                 self._idle.put(worker)
                 return accuracies
         raise WorkError(
-            f"each network must be evaluated by a worker, but two were lost with genes {describe_genes(group)} "
+            f"each network must be evaluated by a worker, but two were lost with genes {describe_genes(task.group)} "
             f"({'; '.join(losses)}); free some memory or use fewer --workers, then resume"
         )
 
@@ -152,7 +160,7 @@ def check_num_workers(num_workers: int, num_cores: int) -> None:
 
 
 class SubnetScorer:
-    """What a worker is inside: images, and a supernet that can be exchanged."""
+    """What a worker is inside, for one data set: images, and a supernet that can be exchanged."""
 
     def __init__(self, images: ScoringImages) -> None:
         torch.set_num_threads(1)

@@ -33,10 +33,10 @@ def make_devices() -> dict[str, SyntheticDevice]:
 
 
 class SlowEvaluator(SyntheticEvaluator):
-    def evaluate(self, architectures: Sequence[Architecture]) -> Iterator[float]:
-        for error in super().evaluate(architectures):
+    def evaluate(self, architectures: Sequence[Architecture]) -> Iterator[Sequence[float]]:
+        for errors in super().evaluate(architectures):
             time.sleep(0.005)
-            yield error
+            yield errors
 
     def adapt(self, distribution: ArchitectureDistribution, rng: np.random.Generator) -> None:
         time.sleep(0.1)

@@ -102,7 +102,7 @@ def test_any_latency_budget_is_read_or_refused(text: str) -> None:
 
 
 def test_unknown_objective_names_the_known_ones() -> None:
-    with pytest.raises(InputError, match="error_percent, latency_ms, latency_ms@DEVICE, macs"):
+    with pytest.raises(InputError, match="error_percent, error_percent@DATA, latency_ms, latency_ms@DEVICE, macs"):
         make_objective("speed")
 
 

@@ -91,7 +91,7 @@ def test_one_archive_has_values_of_one_predictor_and_all_share_a_reference(tmp_p
     records = folder.read_iterations()
     assert [record.num_sittings for record in records] == [1, 1, 2, 3]
     assert len({record.hypervolumes.reference for record in records}) == 1
-    errors = {r.genes: r.error_percent for r in folder.evaluations.read()}
+    errors = {r.genes: r.errors_percent for r in folder.evaluations.read()}
     problem = make_problem(SPACE, settings, {"latency_ms": device.predictor()})
     for sitting, record in zip(folder.sittings.read(), records[1:], strict=False):
         problem = problem.after(sitting)
@@ -111,8 +111,8 @@ def test_finds_better_networks_than_its_initial_archive(tmp_path: Path) -> None:
     result = search(folder, device)
     first = folder.read_iterations()[0]
     initial = to_genes(first.genes)
-    errors = {r.genes: r.error_percent for r in folder.evaluations.read()}
-    feasible = [errors[string] for string, ms in zip(first.genes, device.true_ms(initial), strict=True) if ms <= UPPER_MS]
+    errors = {r.genes: r.errors_percent for r in folder.evaluations.read()}
+    feasible = [errors[string][0] for string, ms in zip(first.genes, device.true_ms(initial), strict=True) if ms <= UPPER_MS]
     assert result.chosen.error_percent < min(feasible)
 
 
@@ -139,9 +139,9 @@ def test_hypervolumes_tell_search_from_adaptation_and_surrogates_are_scored_on_n
         volumes = record.hypervolumes
         assert volumes.before < volumes.after
         assert volumes.adapted <= volumes.after
-        assert record.surrogate is not None
-        assert record.surrogate.on_new.count == record.num_new == 8
-        assert record.surrogate.on_new.kendall_tau > 0.5
+        (surrogate,) = record.surrogates
+        assert surrogate.on_new.count == record.num_new == 8
+        assert surrogate.on_new.kendall_tau > 0.5
 
 
 def test_without_adaptation_nothing_is_evaluated_twice(tmp_path: Path) -> None:

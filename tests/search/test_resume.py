@@ -201,7 +201,7 @@ def test_a_changed_line_is_refused_with_its_number(tmp_path: Path, line: int) ->
     journal = folder.path / "archive.jsonl"
     lines = journal.read_text().splitlines()
     record = json.loads(lines[line])
-    record["error_percent"] -= 10
+    record["errors_percent"][0] -= 10
     lines[line] = json.dumps(record)
     journal.write_text("\n".join(lines) + "\n")
     with pytest.raises(FileFormatError, match=f"line {line + 1} of .*checksum"):

@@ -1,7 +1,7 @@
-"""Synthetic supernet and device, whose truth is a formula: fast, deterministic, and wrong in known ways."""
+"""Synthetic supernets and devices, whose truth is a formula: fast, deterministic, and wrong in known ways."""
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -16,21 +16,35 @@ SPACE = make_space("ofa-mbv3-w0.35", resolutions=(32, 40, 48, 56, 64), num_class
 
 
 class SyntheticEvaluator:
-    """Error falls with MACs and depth; each adaptation lowers it, more for architectures near the adapted distribution's size."""
+    """A supernet, and the evaluator of an only one. Error falls with MACs and with wide layers; each adaptation lowers it, more for architectures
+    near the adapted distribution's size.
 
-    def __init__(self, space: SearchSpace = SPACE) -> None:
+    Args:
+        taste: Of the data set: from it on, the larger the number, the more small images are liked.
+    """
+
+    def __init__(self, space: SearchSpace = SPACE, taste: int = 0) -> None:
         self.space = space
+        self.taste = taste
         self.version = 0
         self.gain = 0.0
         self.num_evaluated = 0
 
-    def evaluate(self, architectures: Sequence[Architecture]) -> Iterable[float]:
+    @property
+    def supernets(self) -> Mapping[str, "SyntheticEvaluator"]:
+        return {"error_percent": self}
+
+    def evaluate(self, architectures: Sequence[Architecture]) -> Iterable[Sequence[float]]:
         self.num_evaluated += len(architectures)
         genes = np.stack([self.space.encode(architecture) for architecture in architectures])
+        return [(float(error),) for error in self.errors(genes)]
+
+    def errors(self, genes: Genes) -> NDArray[np.float64]:
+        """The truth in percent, shape `(n,)`."""
         counts = self.space.count(genes)
         wide = (genes[:, 2:] >= 7).sum(axis=1) / 20
         texture = np.sin(genes @ np.arange(1, genes.shape[1] + 1)) * 0.3  # what no surrogate can know
-        return 60 - 8 * np.log2(counts.macs / 1e6) - 2 * wide + texture - self.gain
+        return 60 - 8 * np.log2(counts.macs / 1e6) - 2 * wide + texture + 3 * self.taste * genes[:, 0] - self.gain
 
     def adapt(self, distribution: ArchitectureDistribution, rng: np.random.Generator) -> None:
         sampled = distribution.sample(rng, 16)
@@ -43,6 +57,17 @@ class SyntheticEvaluator:
     def load(self, path: Path) -> None:
         state = json.loads(path.read_text())
         self.version, self.gain = state["version"], state["gain"]
+
+
+class SyntheticDataSets:
+    """The evaluator of several data sets, each with a supernet and a taste of its own."""
+
+    def __init__(self, names: Sequence[str]) -> None:
+        self.supernets = {f"error_percent@{name}": SyntheticEvaluator(taste=taste) for taste, name in enumerate(names)}
+
+    def evaluate(self, architectures: Sequence[Architecture]) -> Iterable[Sequence[float]]:
+        for found in zip(*(supernet.evaluate(architectures) for supernet in self.supernets.values()), strict=True):
+            yield [error for (error,) in found]
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,9 @@ from nat_deploy.training.adapt import AdaptationSettings
 from nat_deploy.training.cluster import RayWorker, RayWorkplace, check_ray
 from nat_deploy.training.evaluate import CalibrationSettings
 from nat_deploy.training.evaluator import EvaluatorSettings, SupernetEvaluator
+from nat_deploy.training.joint_evaluator import JointEvaluator
 from nat_deploy.training.parallel_evaluator import ParallelEvaluator
-from nat_deploy.training.workers import WorkerPool
+from nat_deploy.training.workers import Task, WorkerPool
 
 from .test_learning import SmallestOnly, make_supernet
 
@@ -41,17 +42,18 @@ def test_a_cluster_gives_the_serial_errors_even_when_a_worker_is_killed(digits: 
     serial = SupernetEvaluator(make_supernet(), digits, SETTINGS)
     space = serial.supernet.space
     architectures = [space.decode(genes) for genes in space.sample(np.random.default_rng(0), 4)]
-    workplace = RememberingWorkplace("local", serial.scoring_images)
+    joint = JointEvaluator({"error_percent": serial})
+    workplace = RememberingWorkplace("local", [serial.scoring_images])
     with contextlib.closing(workplace), WorkerPool(workplace, 1) as pool:
-        parallel = ParallelEvaluator(serial, pool)
-        before = list(serial.evaluate(architectures))
+        parallel = ParallelEvaluator(joint.supernets, pool)
+        before = list(joint.evaluate(architectures))
         assert list(parallel.evaluate(architectures)) == before
-        parallel.adapt(SmallestOnly(space), np.random.default_rng(0))
+        serial.adapt(SmallestOnly(space), np.random.default_rng(0))
         os.kill(workplace.hired[0].pid, signal.SIGKILL)
-        assert list(parallel.evaluate(architectures)) == list(serial.evaluate(architectures)) != before
+        assert list(parallel.evaluate(architectures)) == list(joint.evaluate(architectures)) != before
         assert len(workplace.hired) == 2
         with pytest.raises(WorkError, match=r"genes 99 could not be evaluated: ArchitectureError: genes must have shape"):
-            list(pool.scores([((99,),)]))
+            list(pool.scores([Task(data_set=0, group=((99,),))]))
 
 
 def test_without_ray_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -32,9 +32,9 @@ class SmallestOnly:
         return np.tile(self.genes, (count, 1))
 
 
-def make_supernet(num_classes: int = 10) -> MBConvSupernet:
+def make_supernet(num_classes: int = 10, seed: int = 0) -> MBConvSupernet:
     space = OfaMobileNetV3Space(0.35, RESOLUTIONS, num_classes)
-    return MBConvSupernet(space, torch.Generator().manual_seed(0)).to(memory_format=torch.channels_last)
+    return MBConvSupernet(space, torch.Generator().manual_seed(seed)).to(memory_format=torch.channels_last)
 
 
 @pytest.fixture(scope="module")

@@ -6,6 +6,8 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,12 +16,13 @@ import pytest
 from nat_deploy.data import DataSplits
 from nat_deploy.errors import InputError, WorkError
 from nat_deploy.training.adapt import AdaptationSettings
-from nat_deploy.training.evaluate import Accuracy, CalibrationSettings
+from nat_deploy.training.evaluate import Accuracy, CalibrationSettings, ScoringImages
 from nat_deploy.training.evaluator import EvaluatorSettings, SupernetEvaluator
+from nat_deploy.training.joint_evaluator import JointEvaluator
 from nat_deploy.training.parallel_evaluator import ParallelEvaluator
 from nat_deploy.training.scoring_file import load_scoring_file, scoring_file
 from nat_deploy.training.worker_processes import ProcessWorker, ProcessWorkplace
-from nat_deploy.training.workers import Group, WorkerLostError, WorkerPool
+from nat_deploy.training.workers import Task, WorkerLostError, WorkerPool
 
 from .test_learning import SmallestOnly, make_supernet
 
@@ -35,7 +38,7 @@ class FakeWorkplace:
         self.kills = kills or {}
         self.hired: list[FakeWorker] = []
 
-    def publish(self, supernet: bytes) -> None: ...
+    def publish(self, data_set: int, supernet: bytes) -> None: ...
 
     def hire(self) -> "FakeWorker":
         self.hired.append(FakeWorker(self))
@@ -50,8 +53,8 @@ class FakeWorker:
         self.is_closed = False
         self.num_scored = 0
 
-    def score(self, group: Group) -> list[Accuracy]:
-        (genes,) = group
+    def score(self, task: Task) -> list[Accuracy]:
+        (genes,) = task.group
         assert not self.is_closed, "a lost worker gets no more work"
         percent, delay = genes
         time.sleep(0.01 * delay)
@@ -67,8 +70,13 @@ class FakeWorker:
         self.is_closed = True
 
 
+def tasks(*genes: tuple[int, ...]) -> list[Task]:
+    """One for each subnet."""
+    return [Task(data_set=0, group=(one,)) for one in genes]
+
+
 def percents(pool: WorkerPool, genes: list[tuple[int, ...]]) -> list[int]:
-    return [accuracy.num_right for accuracy in pool.scores([(one,) for one in genes])]
+    return [accuracy.num_right for (accuracy,) in pool.scores(tasks(*genes))]
 
 
 def test_scores_come_in_order_and_all_workers_work() -> None:
@@ -82,11 +90,11 @@ def test_scores_come_in_order_and_all_workers_work() -> None:
 
 def test_a_score_does_not_wait_for_later_ones() -> None:
     with WorkerPool(FakeWorkplace(), 2) as pool:
-        scores = pool.scores([((1, 0),), ((2, 50),)])
+        scores = pool.scores(tasks((1, 0), (2, 50)))
         start = time.monotonic()
-        assert next(scores).num_right == 1
+        assert next(scores)[0].num_right == 1
         assert time.monotonic() - start < 0.4
-        assert next(scores).num_right == 2
+        assert next(scores)[0].num_right == 2
 
 
 def test_the_subnet_of_a_lost_worker_goes_to_another() -> None:
@@ -104,7 +112,7 @@ def test_a_subnet_that_ends_two_workers_is_an_error_after_what_came_before_it() 
             WorkError, match=r"two were lost with genes 30,1 \(ended by signal 9; ended by signal 9\); free some memory"
         ),
     ):
-        came.extend(accuracy.num_right for accuracy in pool.scores([((20, 2),), ((30, 1),), ((40, 0),)]))
+        came.extend(accuracy.num_right for (accuracy,) in pool.scores(tasks((20, 2), (30, 1), (40, 0))))
     assert came == [20]
 
 
@@ -118,8 +126,8 @@ def test_an_error_of_a_subnet_is_raised_and_the_pool_goes_on() -> None:
 def test_a_pool_that_closes_amid_work_leaves_no_worker() -> None:
     workplace = FakeWorkplace()
     with WorkerPool(workplace, 2) as pool:
-        scores = pool.scores([((percent, 1),) for percent in range(30)])
-        assert next(scores).num_right == 0
+        scores = pool.scores(tasks(*((percent, 1) for percent in range(30))))
+        assert next(scores)[0].num_right == 0
     assert all(worker.is_closed for worker in workplace.hired)
 
 
@@ -152,8 +160,8 @@ def test_the_file_of_scoring_images_brings_them_back(serial: SupernetEvaluator, 
 class ProcessesToKill(ProcessWorkplace):
     """Remembers the processes it started."""
 
-    def __init__(self, folder: Path, serial: SupernetEvaluator) -> None:
-        super().__init__(folder, serial.scoring_images)
+    def __init__(self, folder: Path, images: Sequence[ScoringImages]) -> None:
+        super().__init__(folder, images)
         self.max_workers = 2  # also on a machine of one core
         self.pids: list[int] = []
 
@@ -172,23 +180,27 @@ def is_running(pid: int) -> bool:
 
 
 def test_processes_give_the_serial_errors_even_when_one_is_killed(serial: SupernetEvaluator, tmp_path: Path) -> None:
+    """On two data sets, the second with other weights and fewer images."""
     space = serial.supernet.space
+    other = SupernetEvaluator(make_supernet(seed=1), serial.data, replace(serial.settings, max_images=60))
+    supernets = {"error_percent@digits": serial, "error_percent@few": other}
+    joint = JointEvaluator(supernets)
     architectures = [space.decode(genes) for genes in space.sample(np.random.default_rng(0), 8)]
     folder = tmp_path / "workers"
-    workplace = ProcessesToKill(folder, serial)
-    before = list(serial.evaluate(architectures))
+    workplace = ProcessesToKill(folder, [serial.scoring_images, other.scoring_images])
+    before = list(joint.evaluate(architectures))
+    assert list(zip(*before, strict=True)) == [tuple(one.evaluate(architectures)) for one in (serial, other)]
     with contextlib.closing(workplace), WorkerPool(workplace, 2) as pool:
-        parallel = ParallelEvaluator(serial, pool)
+        parallel = ParallelEvaluator(supernets, pool)
         assert list(parallel.evaluate(architectures)) == before
-        parallel.adapt(SmallestOnly(space), np.random.default_rng(0))
+        serial.adapt(SmallestOnly(space), np.random.default_rng(0))
         after = parallel.evaluate(architectures)
         first = next(after)
         os.kill(workplace.pids[0], signal.SIGKILL)
-        assert [first, *after] == list(serial.evaluate(architectures)) != before
-        assert parallel.version == 1
-        assert len(list(folder.iterdir())) == 2, "weights of older versions go"
+        assert [first, *after] == list(joint.evaluate(architectures)) != before
+        assert len(list(folder.iterdir())) == 4, "weights of older versions go"
         with pytest.raises(WorkError, match=r"genes 99 could not be evaluated: ArchitectureError: genes must have shape"):
-            list(pool.scores([((99,),)]))
+            list(pool.scores(tasks((99,))))
     assert not any(map(is_running, workplace.pids))
     assert not folder.exists()
 
@@ -197,16 +209,14 @@ def test_what_a_killed_run_left_is_no_hindrance(serial: SupernetEvaluator, tmp_p
     folder = tmp_path / "workers"
     folder.mkdir()
     (folder / "supernet-7.safetensors").write_bytes(b"half")
-    workplace = ProcessWorkplace(folder, serial.scoring_images)
-    assert [path.name for path in folder.iterdir()] == ["images.safetensors"]
+    workplace = ProcessWorkplace(folder, [serial.scoring_images])
+    assert [path.name for path in folder.iterdir()] == ["images-0.safetensors"]
     workplace.close()
 
 
-def test_a_worker_ends_when_nobody_asks_any_more(serial: SupernetEvaluator, tmp_path: Path) -> None:
+def test_a_worker_ends_when_nobody_asks_any_more() -> None:
     """Also amid a subnet, and when the process that asked was killed: then its end of the pipe is closed too."""
-    images = tmp_path / "images.safetensors"
-    images.write_bytes(scoring_file(serial.scoring_images))
-    command = [sys.executable, "-m", "nat_deploy.training.scoring_process", str(images)]
+    command = [sys.executable, "-m", "nat_deploy.training.scoring_process"]
     with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.stdin is not None
         process.stdin.close()
