@@ -65,7 +65,7 @@ def main() -> None:
     budget_ms = float(f"{np.quantile(latency.predictor.predict(drawn).value, args.budget_share):.2g}")
     request = SearchRequest(
         latency_budgets=(f"{budget_ms}ms",),
-        data=args.data,
+        data=(args.data,),
         effort="quick",
         iterations=args.iterations,
         first_epochs=args.first_epochs,

@@ -12,7 +12,7 @@ profiled = nd.profile_device("cpu", networks=12)  # once per machine; more netwo
 print(f"{profiled.table.target.key}: {profiled.card.num_networks} networks measured")
 
 request = nd.SearchRequest(
-    latency_budgets=(budget,), data=photos, effort="quick", iterations=1, first_epochs=1, finalists=2
+    latency_budgets=(budget,), data=(photos,), effort="quick", iterations=1, first_epochs=1, finalists=2
 )  # a first try
 found = nd.search_network(request, run)
 print(f"{100 - found.chosen.error_percent:.1f} % on validation images, {found.chosen.latencies[0].median_ms:.3f} ms measured")

@@ -1,35 +1,47 @@
 """How the result of a search is told."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 
 from nat_deploy.profiling import Limit
 from nat_deploy.search import FinalistRecord
-from nat_deploy.walk import SearchAnswer
+from nat_deploy.walk import FoundNetwork, SearchAnswer
 
 
 def describe_answer(found: SearchAnswer) -> str:
     """For people: the chosen network first, then the other finalists."""
+    names = [network.data for network in found.networks]
     lines = [
-        f"{place}. {100 - finalist.error_percent:.2f} % on validation images, {', '.join(_latencies(finalist))}"
+        f"{place}. {', '.join([_validation(finalist, names), *_latencies(finalist)])}"
         for place, finalist in enumerate(found.result.finalists, start=1)
     ]
-    test = (
-        "the data has no test part"
-        if found.test is None
-        else f"{found.test.top1_percent:.2f} % on {found.test.num_images} test images"
-    )
     targets = " and ".join(model.table.target.key for model in found.latency.values())
     within = f"within {', '.join(map(str, found.budgets))}" if found.budgets else "best compromise"
     return "\n".join(
         [
             f"{within} on {targets}:",
             *lines,
-            f"chosen: the first; {test}",
-            f"{found.subnet_file}",
+            *(f"chosen: the first; {_test(network, several=len(names) > 1)}" for network in found.networks),
+            *(f"{network.subnet_file}" for network in found.networks),
             f"next: natdeploy export {found.subnet_file} --format onnx, natdeploy report {found.run}",
         ]
     )
+
+
+def _validation(finalist: FinalistRecord, names: Sequence[str]) -> str:
+    """Accuracy on validation images; of several data sets the mean, and each."""
+    mean = f"{100 - finalist.error_percent:.2f} % on validation images"
+    if len(names) == 1:
+        return mean
+    each = (f"{name} {100 - error:.2f} %" for name, error in zip(names, finalist.errors_percent, strict=True))
+    return f"{mean} ({', '.join(each)})"
+
+
+def _test(network: FoundNetwork, *, several: bool) -> str:
+    of = f" of {network.data}" if several else ""
+    if network.test is None:
+        return f"the data{of} has no test part"
+    return f"{network.test.top1_percent:.2f} % on {network.test.num_images} test images{of}"
 
 
 def _latencies(finalist: FinalistRecord) -> Iterator[str]:
@@ -61,13 +73,23 @@ def describe_end(ended_by: Limit, mape: float | None, until_mape: float | None) 
 
 
 def document_answer(found: SearchAnswer) -> dict[str, object]:
-    """For programs."""
+    """For programs; accuracies beside the data sets are their means, and the subnet is that of the first."""
+    tests = [network.test for network in found.networks]
     return {
         "run": str(found.run),
         "subnet": str(found.subnet_file),
+        "data_sets": [
+            {
+                "name": network.data,
+                "subnet": str(network.subnet_file),
+                "validation_top1_percent": 100 - network.error_percent,
+                "test_top1_percent": None if network.test is None else network.test.top1_percent,
+            }
+            for network in found.networks
+        ],
         "targets": {name: model.table.target.key for name, model in found.latency.items()},
         "budgets": [{"objective": budget.objective, "upper": budget.upper} for budget in found.budgets],
         "validation_top1_percent": 100 - found.chosen.error_percent,
-        "test_top1_percent": None if found.test is None else found.test.top1_percent,
+        "test_top1_percent": None if None in tests else sum(test.top1_percent for test in tests if test) / len(tests),
         "finalists": [asdict(finalist) for finalist in found.result.finalists],
     }

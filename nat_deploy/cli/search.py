@@ -23,15 +23,25 @@ def search(
         str,
         typer.Option(
             help="What is wanted of the answer within the budgets: accuracy, knee (the best compromise of all objectives), or weights, "
-            "for example error=2,latency=1,macs=1."
+            "for example error=2,latency=1,macs=1, with several data sets or devices error@flowers=2,latency@phone=1."
         ),
     ] = "accuracy",
     device: Annotated[
         list[str] | None, typer.Option(help="Device: cpu (the default), gpu, or a name in devices.toml. Can be repeated.")
     ] = None,
+    objective: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A cost to make small beside the errors and the latencies: macs, params or memory. Can be repeated; by default macs and params."
+        ),
+    ] = None,
     data: Annotated[
-        str, typer.Option(help="Data set by name (digits, cifar10, ...), or a folder with one folder of images per class.")
-    ] = "digits",
+        list[str] | None,
+        typer.Option(
+            help="Data set by name (digits, the default, cifar10, ...), or a folder with one folder of images per class. Can be repeated: one "
+            "architecture for all of them, with weights for each."
+        ),
+    ] = None,
     supernet: Annotated[Path | None, typer.Option(help="Supernet file; by default the one that comes with natdeploy.")] = None,
     resolutions: Annotated[
         str | None, typer.Option(help="Image sizes to choose from, for example 32-64; by default the supernet's.")
@@ -47,7 +57,7 @@ def search(
     profile_minutes: Annotated[
         float, typer.Option(min=0.1, help="Time for the latency table of each device that has none yet.")
     ] = 2.0,
-    max_train: Annotated[int | None, typer.Option(min=2, help="Most training images to use.")] = None,
+    max_train: Annotated[int | None, typer.Option(min=2, help="Most training images to use of each data set.")] = None,
     finalists: Annotated[int, typer.Option(min=1, help="Networks to measure and return.")] = 4,
     seed: Annotated[int, typer.Option(help="Of all randomness.")] = 0,
     out: Annotated[Path | None, typer.Option(help="Folder of the run; by default runs/DATE-TIME.")] = None,
@@ -63,6 +73,8 @@ def search(
     """Find the most accurate network within a latency budget, measured on the device, or on several at once.
 
     natdeploy search --device cpu --device phone --latency-budget 20ms --latency-budget phone=35ms
+
+    natdeploy search --data flowers/ --data cifar10 --latency-budget 2ms
     """
     from nat_deploy.cli._answers import describe_answer, document_answer
     from nat_deploy.cli._output import answer, progress_bar, tell
@@ -80,8 +92,9 @@ def search(
             latency_budgets=tuple(latency_budget or ()),
             budgets=tuple(budget or ()),
             prefer=prefer,
+            objectives=tuple(objective or ("macs", "params")),
             devices=tuple(device or ("cpu",)),
-            data=data,
+            data=tuple(data or ("digits",)),
             supernet=None if supernet is None else str(supernet),
             resolutions=parse_resolutions(resolutions),
             effort=effort,

@@ -4,7 +4,7 @@ from nat_deploy.data.augmentation import Augmentation
 from nat_deploy.data.batches import Batch, batches, calibration_batches, calibration_images, normalise, training_batch
 from nat_deploy.data.cache import Progress
 from nat_deploy.data.dataset import DataSplits, ImageSet, Normalisation, measure_normalisation
-from nat_deploy.data.load import load_data
+from nat_deploy.data.load import data_name, load_data
 from nat_deploy.data.named import NAMES
 
 __all__ = [
@@ -18,6 +18,7 @@ __all__ = [
     "batches",
     "calibration_batches",
     "calibration_images",
+    "data_name",
     "load_data",
     "measure_normalisation",
     "normalise",

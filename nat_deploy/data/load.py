@@ -75,11 +75,18 @@ def load_data(
     )
 
 
+def data_name(name_or_dir: str | Path) -> str:
+    """The name that `load_data` gives a data set: the known one, or that of the folder; nothing is read."""
+    return str(name_or_dir) if _is_named(name_or_dir) else Path(name_or_dir).resolve().name
+
+
 def _find(name_or_dir: str | Path, download_dir: Path) -> RawDataSet:
+    return find_named(str(name_or_dir), download_dir) if _is_named(name_or_dir) else find_folder(Path(name_or_dir))
+
+
+def _is_named(name_or_dir: str | Path) -> bool:
     is_name = isinstance(name_or_dir, str) and "/" not in name_or_dir
-    if is_name and (name_or_dir in NAMES or not Path(name_or_dir).is_dir()):
-        return find_named(str(name_or_dir), download_dir)
-    return find_folder(Path(name_or_dir))
+    return is_name and (name_or_dir in NAMES or not Path(name_or_dir).is_dir())
 
 
 def _divide(

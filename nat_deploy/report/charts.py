@@ -9,8 +9,8 @@ from nat_deploy.report.latencies import Latencies
 from nat_deploy.report.line_chart import ChartPoint, LineChart, Series, drawable
 from nat_deploy.report.network import Network
 from nat_deploy.report.reading import RunReading
-from nat_deploy.report.wording import accuracy, bound, milliseconds, name_of
-from nat_deploy.search import MeasurementRecord
+from nat_deploy.report.wording import accuracy, bound, data_of, milliseconds, name_of
+from nat_deploy.search import MeasurementRecord, SurrogateRecord
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,7 +96,9 @@ def _archive_chart(run: RunReading) -> Chart:
     note = "Each iteration with the weights that the supernet had then."
     if not best:
         note += " Which networks keep the budgets is not known for any of them."
-    drawing = LineChart(name=title, x_axis="Iteration", y_axis="Top-1 accuracy (%)", series=drawable(series), whole_numbers=True)
+    drawing = LineChart(
+        name=title, x_axis="Iteration", y_axis=f"{run.accuracy_names[0]} (%)", series=drawable(series), whole_numbers=True
+    )
     return Chart(title=title, note=note, drawing=drawing)
 
 
@@ -129,25 +131,40 @@ def _hypervolume_chart(run: RunReading) -> Chart:
 
 def _surrogate_chart(run: RunReading) -> Chart:
     title = "Surrogate on new networks"
-    scored = [(i.record.iteration, i.record.surrogate) for i in run.iterations if i.record.surrogate is not None]
+    scored = [(i.record.iteration, s) for i in run.iterations for s in i.record.surrogates]
     if not scored:
         return Chart(title=title, note="No iteration has used a surrogate yet.")
-    told = [f"{s.method}, {s.on_new.count} networks, RMSE {s.on_new.rmse:.2f} points" for _, s in scored]
-    surrogate = tuple(
-        ChartPoint(x=number, y=s.on_new.kendall_tau, told=f"iteration {number}: tau {s.on_new.kendall_tau:.2f}; {text}")
-        for (number, s), text in zip(scored, told, strict=True)
+    surrogates = [
+        Series(
+            name=f"surrogate{f' of {data_of(error)}' if data_of(error) else ''}",
+            role="front",
+            points=tuple(_surrogate_point(number, s) for number, s in scored if s.objective == error),
+            joined=True,
+        )
+        for error in run.settings.errors
+    ]
+    taus = {n: [s.macs_kendall_tau for number, s in scored if number == n] for n, _ in scored}
+    rule = _line(
+        "more MACs, less error", "archive", ((number, sum(found) / len(found)) for number, found in taus.items()), digits=2
     )
-    rule = _line("more MACs, less error", "archive", ((number, s.macs_kendall_tau) for number, s in scored), digits=2)
     drawing = LineChart(
         name=title,
         x_axis="Iteration",
         y_axis="Kendall tau",
-        series=(Series(name="surrogate", role="front", points=surrogate, joined=True), rule),
+        series=drawable((*surrogates, rule)),
         whole_numbers=True,
         y_range=(0.0, 1.0),
     )
     note = "Errors predicted for new networks against errors then evaluated: 1 is the right order, 0 is none. Beside it, a rule that needs no surrogate."
+    if len(surrogates) > 1:
+        note += " Each data set has a surrogate of its own; the rule is the mean over them."
     return Chart(title=title, note=note, drawing=drawing)
+
+
+def _surrogate_point(number: int, found: SurrogateRecord) -> ChartPoint:
+    tau, data = found.on_new.kendall_tau, data_of(found.objective)
+    told = f"{found.method}, {found.on_new.count} networks, RMSE {found.on_new.rmse:.2f} points"
+    return ChartPoint(x=number, y=tau, told=f"iteration {number}{f', {data}' if data else ''}: tau {tau:.2f}; {told}")
 
 
 def _line(name: str, role: str, values: Iterable[tuple[int, float]], *, digits: int, unit: str = "") -> Series:

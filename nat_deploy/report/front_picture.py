@@ -43,6 +43,7 @@ class FrontPicture:
 
     title: str
     x_axis: str
+    y_axis: str = "Top-1 accuracy (%)"
     archive: tuple[PicturePoint, ...]
     front: tuple[PicturePoint, ...]
     chosen: PicturePoint | None = None
@@ -78,7 +79,7 @@ class FrontPicture:
             yield f'<text x="{_LEFT - 8}" y="{y.place(tick) + 4:.1f}" text-anchor="end">{tick:g}</text>'
         middle = (_TOP + bottom) / 2
         yield f'<text x="{(_LEFT + _WIDTH - _RIGHT) / 2:g}" y="{_HEIGHT - 14}" text-anchor="middle">{html.escape(self.x_axis)}</text>'
-        yield f'<text transform="translate(16 {middle:g}) rotate(-90)" text-anchor="middle">Top-1 accuracy (%)</text>'
+        yield f'<text transform="translate(16 {middle:g}) rotate(-90)" text-anchor="middle">{html.escape(self.y_axis)}</text>'
 
     def _budget_line(self, x: Axis) -> Iterator[str]:
         if self.budget is not None:
@@ -158,6 +159,7 @@ def picture_of(run: RunReading, cost: str = LATENCY, random: Sequence[PicturePoi
     return FrontPicture(
         title=f"Accuracy over {axis_of(cost)}",
         x_axis=axis_of(cost),
+        y_axis=f"{run.accuracy_names[0]} (%)",
         archive=tuple(point for point in _points(run.archive, cost) if point not in front),
         front=front,
         chosen=next(iter(_points(run.finalists[:1], cost)), None),

@@ -28,20 +28,31 @@ class Network:
     """One evaluated architecture.
 
     architecture        None where the run does not say its search space
-    error_percent       top-1 error on the validation images
+    errors_percent      top-1 errors on the validation images, one per data set
     supernet_version    age of the weights that gave it
     costs               those that are known
     """
 
     genes: tuple[int, ...]
     architecture: Architecture | None
-    error_percent: float
+    errors_percent: tuple[float, ...]
     supernet_version: int
     costs: tuple[Cost, ...]
 
     @property
+    def error_percent(self) -> float:
+        """The mean over the data sets."""
+        return sum(self.errors_percent) / len(self.errors_percent)
+
+    @property
     def accuracy_percent(self) -> float:
         return 100.0 - self.error_percent
+
+    @property
+    def accuracies_percent(self) -> tuple[float, ...]:
+        """Of an only data set; of several the mean, and then each."""
+        each = tuple(100.0 - error for error in self.errors_percent)
+        return each if len(each) == 1 else (self.accuracy_percent, *each)
 
     def cost(self, name: str) -> Cost | None:
         return next((cost for cost in self.costs if cost.name == name), None)

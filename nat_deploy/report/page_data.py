@@ -14,7 +14,7 @@ _DIGITS = 6  # significant; more than is measured, and short
 def page_data(run: RunReading) -> str:
     """Measures and networks, best known last, so that they are drawn on top; it holds no character that could end an element.
 
-    {"measures": [{"name", "axis", "more", "budget", "bound"}, ...],   accuracy, then the costs; `more`: more is better
+    {"measures": [{"name", "axis", "more", "budget", "bound"}, ...],   accuracies, then the costs; `more`: more is better
      "networks": [{"role": "archive" | "front" | "finalist" | "chosen", "values": [...], "intervals": {"1": [low, high, source]},
                    "layers": [...]}, ...]}
 
@@ -28,7 +28,7 @@ def page_data(run: RunReading) -> str:
 def _measures(run: RunReading) -> list[dict[str, Any]]:
     budgets = {budget.objective: budget for budget in run.settings.budgets}
     found: list[dict[str, Any]] = [
-        {"name": "Top-1 accuracy", "axis": "Top-1 accuracy (%)", "more": True, "budget": None, "bound": ""}
+        {"name": name, "axis": f"{name} (%)", "more": True, "budget": None, "bound": ""} for name in run.accuracy_names
     ]
     for name in run.cost_names:
         budget = budgets.get(name)
@@ -59,18 +59,18 @@ def _network(run: RunReading, role: str, network: Network) -> dict[str, Any]:
     return {
         "role": role,
         "values": [
-            _rounded(network.accuracy_percent),
+            *map(_rounded, network.accuracies_percent),
             *(None if cost is None else _rounded(scaled(cost.name, cost.value)) for cost in costs),
         ],
-        "intervals": _intervals(costs),
+        "intervals": _intervals(costs, first=len(run.accuracy_names)),
         "layers": architecture_lines(network),
     }
 
 
-def _intervals(costs: Sequence[Cost | None]) -> dict[int, tuple[float, float, str]]:
+def _intervals(costs: Sequence[Cost | None], first: int) -> dict[int, tuple[float, float, str]]:
     return {
         place: (_rounded(cost.low), _rounded(cost.high), cost.source)
-        for place, cost in enumerate(costs, start=1)
+        for place, cost in enumerate(costs, start=first)
         if cost is not None and cost.source != "counted"
     }
 

@@ -16,12 +16,12 @@ from nat_deploy.report.run_files import (
     read_files,
     read_request,
     read_subnet,
-    read_test_accuracy,
+    read_test_accuracies,
     request_texts,
     search_command,
 )
 from nat_deploy.report.run_space import read_space
-from nat_deploy.report.wording import name_of
+from nat_deploy.report.wording import accuracy_names, name_of
 from nat_deploy.search import (
     EvaluationRecord,
     FinalistRecord,
@@ -43,7 +43,7 @@ class Iteration:
 
     record: IterationRecord
     archive: tuple[Network, ...]
-    best: Network | None  # most accurate that is known to keep the budgets
+    best: Network | None  # most accurate, on the mean of several data sets, that is known to keep the budgets
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,8 +55,8 @@ class RunReading:
     archive      the newest archive; before the first is complete, what has been evaluated of it
     front        the run's own where it is finished, else the non-dominated part of `archive`
     finalists    most accurate first; empty while the run is not finished
-    test         of the chosen network, where the data has a test part
-    subnet_objectives   what `subnet.json` says of the chosen network
+    tests        of the chosen network, one per data set that has a test part
+    subnet_objectives   what `subnet.json` says of the chosen network; empty for several data sets, where each has one
     request      what a person asked for, as names and texts
     command      that makes the run again, None where the run did not write down what was asked for
     """
@@ -72,7 +72,7 @@ class RunReading:
     finalists: tuple[Network, ...]
     latencies: tuple[Latencies, ...]
     files: tuple[RunFile, ...]
-    test: TestAccuracy | None
+    tests: tuple[TestAccuracy, ...]
     request: tuple[tuple[str, str], ...]
     command: str | None
     subnet_objectives: tuple[ObjectiveValue, ...]
@@ -83,9 +83,14 @@ class RunReading:
         return self.finalists[0] if self.finalists else None
 
     @property
+    def accuracy_names(self) -> tuple[str, ...]:
+        """What each of `Network.accuracies_percent` is, for people."""
+        return accuracy_names(self.settings.errors)
+
+    @property
     def cost_names(self) -> tuple[str, ...]:
         """Costs that the networks can be drawn over: those of the search first, then MACs and parameters."""
-        names = (*self.settings.objectives[1:], *(budget.objective for budget in self.settings.budgets), "macs", "num_params")
+        names = (*_costs(self.settings), *(budget.objective for budget in self.settings.budgets), "macs", "num_params")
         return tuple(
             name for name in dict.fromkeys(names) if any(network.cost(name) for network in (*self.archive, *self.finalists))
         )
@@ -173,11 +178,15 @@ def _read(folder: RunFolder, predictors: Mapping[str, RefittableSource] | None) 
         finalists=() if result is None else tuple(describe.finalist(f, result.supernet_version) for f in result.finalists),
         latencies=latencies,
         files=read_files(folder.path),
-        test=read_test_accuracy(folder.path),
+        tests=read_test_accuracies(folder.path),
         request=request_texts(request),
         command=folder.provenance.get("command", search_command(request)),
         subnet_objectives=() if subnet is None else subnet.objectives,
     )
+
+
+def _costs(settings: SearchSettings) -> tuple[str, ...]:
+    return settings.objectives[len(settings.errors) :]
 
 
 def _iteration(folder: RunFolder, describe: "_Describer", record: IterationRecord) -> Iteration:
@@ -194,11 +203,11 @@ def _recorded_front(describe: "_Describer", result: ResultRecord) -> tuple[Netwo
 def _front(folder: RunFolder, archive: tuple[Network, ...]) -> tuple[Network, ...]:
     """The non-dominated part, over the objectives that are known of every network."""
     allowed = [network for network in archive if network.meets(folder.settings.budgets) is not False]
-    columns = [[cost.value for n in allowed if (cost := n.cost(name)) is not None] for name in folder.settings.objectives[1:]]
+    columns = [[cost.value for n in allowed if (cost := n.cost(name)) is not None] for name in _costs(folder.settings)]
     known = [column for column in columns if len(column) == len(allowed)]
     if not allowed:
         return ()
-    values = np.array([[network.error_percent for network in allowed], *known]).T
+    values = np.array([*zip(*(network.errors_percent for network in allowed), strict=True), *known]).T
     return tuple(network for network, on_front in zip(allowed, non_dominated(values), strict=True) if on_front)
 
 
@@ -208,7 +217,7 @@ class _Describer:
 
     space: SearchSpace | None
     costs: Mapping[GeneString, tuple[Cost, ...]]
-    errors: Mapping[tuple[GeneString, int], float]
+    errors_percent: Mapping[tuple[GeneString, int], tuple[float, ...]]
 
     @staticmethod
     def make(
@@ -221,26 +230,28 @@ class _Describer:
         return _Describer(
             space=space,
             costs={string: tuple(column[string] for column in columns if string in column) for string in strings},
-            errors={(record.genes, record.supernet_version): record.error_percent for record in evaluations},
+            errors_percent={(record.genes, record.supernet_version): record.errors_percent for record in evaluations},
         )
 
     def network(self, genes: GeneString, version: int) -> Network:
-        if (genes, version) not in self.errors:
+        if (genes, version) not in self.errors_percent:
             raise FileFormatError(
                 f"archive.jsonl of the run must hold every network that its iterations name, but {list(genes)} "
                 f"of supernet version {version} is not there; restore the file"
             )
-        return self._network(genes, self.errors[genes, version], version, self.costs[genes])
+        return self._network(genes, self.errors_percent[genes, version], version, self.costs[genes])
 
     def finalist(self, record: FinalistRecord, version: int) -> Network:
         latencies = (*map(measured_cost, record.latencies), *map(predicted_cost, record.predicted))
         names = {cost.name for cost in latencies}
         others = tuple(cost for cost in self.costs[record.genes] if cost.name not in names)
-        return self._network(record.genes, record.error_percent, version, (*latencies, *others))
+        return self._network(record.genes, record.errors_percent, version, (*latencies, *others))
 
-    def _network(self, genes: GeneString, error_percent: float, version: int, costs: tuple[Cost, ...]) -> Network:
+    def _network(self, genes: GeneString, errors_percent: tuple[float, ...], version: int, costs: tuple[Cost, ...]) -> Network:
         architecture = None if self.space is None else self.space.decode(np.array(genes, dtype=np.int64))
-        return Network(genes=genes, architecture=architecture, error_percent=error_percent, supernet_version=version, costs=costs)
+        return Network(
+            genes=genes, architecture=architecture, errors_percent=errors_percent, supernet_version=version, costs=costs
+        )
 
 
 def _counted(space: SearchSpace | None, strings: tuple[GeneString, ...]) -> list[dict[GeneString, Cost]]:

@@ -11,6 +11,7 @@ from nat_deploy.spaces.subnet_file import SubnetFile, load_subnet
 
 _MODEL_SUFFIXES = {".safetensors", ".onnx", ".engine", ".plan", ".trt", ".pte", ".tflite"}
 _SUBNET = "subnet.json"
+_CHOSEN = "chosen"  # of a search on several data sets, a folder for each
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,35 +24,48 @@ class RunFile:
 
 
 def read_files(run: Path) -> tuple[RunFile, ...]:
-    """Networks of the run, by name: `subnet.json`, weights, and exported models with what their sidecars say."""
-    paths = sorted(path for path in run.iterdir() if path.is_file() and (path.name == _SUBNET or path.suffix in _MODEL_SUFFIXES))
-    return tuple(RunFile(name=path.name, num_bytes=path.stat().st_size, remark=_remark(path)) for path in paths)
+    """Networks of the run, by name: `subnet.json`, weights, and exported models with what their sidecars say; of several data sets those of each."""
+    folders = [run, *sorted(path for path in (run / _CHOSEN).glob("*") if path.is_dir())]
+    paths = [path for folder in folders for path in sorted(folder.iterdir()) if path.is_file() and _is_shown(path)]
+    return tuple(
+        RunFile(name=path.relative_to(run).as_posix(), num_bytes=path.stat().st_size, remark=_remark(path)) for path in paths
+    )
+
+
+def _is_shown(path: Path) -> bool:
+    return path.name == _SUBNET or path.suffix in _MODEL_SUFFIXES
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TestAccuracy:
-    """Accuracy of the chosen network on images that no choice looked at."""
+    """Accuracy of the chosen network on images of a data set that no choice looked at."""
 
     __test__ = False  # no test of pytest's
 
+    data: str
     top1_percent: float
     num_images: int
 
 
 def read_subnet(run: Path) -> SubnetFile | None:
-    """The chosen network's `subnet.json`; None where it is not there or broken (`read_files` says so)."""
+    """The chosen network's `subnet.json` of an only data set; None where it is not there or broken (`read_files` says so)."""
     try:
         return load_subnet(run / _SUBNET)
     except NatDeployError:
         return None
 
 
-def read_test_accuracy(run: Path) -> TestAccuracy | None:
-    """What `summary.json` says of the test images, if there is one and it does."""
-    summary = _read_object(run / "summary.json")
-    percent, images = summary.get("test_top1_percent"), summary.get("test_images")
+def read_test_accuracies(run: Path) -> tuple[TestAccuracy, ...]:
+    """What `summary.json` says of test images, if there is one and it does: one per data set that has such a part."""
+    data_sets = _read_object(run / "summary.json").get("data_sets")
+    found = [_test_accuracy(data) for data in data_sets if isinstance(data, dict)] if isinstance(data_sets, list) else []
+    return tuple(accuracy for accuracy in found if accuracy is not None)
+
+
+def _test_accuracy(data: Mapping[str, object]) -> TestAccuracy | None:
+    percent, images = data.get("test_top1_percent"), data.get("test_images")
     if isinstance(percent, int | float) and isinstance(images, int):
-        return TestAccuracy(top1_percent=float(percent), num_images=images)
+        return TestAccuracy(data=str(data.get("name", "")), top1_percent=float(percent), num_images=images)
     return None
 
 

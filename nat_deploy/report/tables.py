@@ -10,7 +10,16 @@ from nat_deploy.predictors.latency import LatencyTable, score
 from nat_deploy.report.latencies import Latencies, recorded_prediction
 from nat_deploy.report.network import Network
 from nat_deploy.report.reading import Iteration, RunReading
-from nat_deploy.report.wording import accuracy, architecture_lines, architecture_short, bound, cost_text, name_of, size
+from nat_deploy.report.wording import (
+    accuracy,
+    architecture_lines,
+    architecture_short,
+    bound,
+    cost_text,
+    name_of,
+    percent,
+    size,
+)
 from nat_deploy.search.objective import ERROR, make_objective
 
 if TYPE_CHECKING:
@@ -69,14 +78,14 @@ def answer_table(run: RunReading) -> Table:
 
 
 def _answer_rows(run: RunReading, chosen: Network) -> Iterator[tuple[str, str]]:
-    yield (
-        "Top-1 accuracy",
-        f"{accuracy(chosen)} on the validation images, with the supernet's weights (version {chosen.supernet_version})",
-    )
-    if run.test is not None:
+    several = len(run.settings.errors) > 1
+    weights = f"with the supernet{'s' if several else ''}'{'' if several else 's'} weights (version {chosen.supernet_version})"
+    for name, value in zip(run.accuracy_names, chosen.accuracies_percent, strict=True):
+        yield name, f"{percent(value)} on the validation images, {weights}"
+    for test in run.tests:
         yield (
-            "Top-1 accuracy on test images",
-            f"{run.test.top1_percent:.2f} % of {run.test.num_images} images that no choice looked at",
+            f"Top-1 accuracy on test images{f' of {test.data}' if several else ''}",
+            f"{percent(test.top1_percent)} of {test.num_images} images that no choice looked at",
         )
     for cost in chosen.costs:
         budget = next((budget for budget in run.settings.budgets if budget.objective == cost.name), None)
@@ -96,14 +105,14 @@ def finalists_table(run: RunReading) -> Table:
     rows = tuple(
         (
             str(rank),
-            accuracy(network),
+            *map(percent, network.accuracies_percent),
             *(cost_text(network.cost(name)) for name in names),
             {True: "yes", False: "no", None: "not known"}[network.meets(run.settings.budgets)],
             architecture_short(network),
         )
         for rank, network in enumerate(run.finalists, start=1)
     )
-    header = ("#", "Top-1 accuracy", *map(name_of, names), "Within budget", "Architecture")
+    header = ("#", *run.accuracy_names, *map(name_of, names), "Within budget", "Architecture")
     return Table(title="Finalists", header=header, rows=rows, empty="There are no finalists yet: the search has not ended.")
 
 
@@ -131,13 +140,13 @@ def _latency_row(found: Latencies) -> tuple[str, ...]:
     if len(records) < _LEAST_TO_SCORE:
         return (*head, "–", "–", "–", "–", "–")
     scores = score(recorded_prediction(records), np.array([record.median_ms for record in records]))
-    coverage = "–" if scores.coverage is None else _percent(scores.coverage)
-    agreement = (_percent(scores.within_5), _percent(scores.within_10), _percent(scores.mape))
+    coverage = "–" if scores.coverage is None else _share(scores.coverage)
+    agreement = (_share(scores.within_5), _share(scores.within_10), _share(scores.mape))
     return (*head, *agreement, f"{scores.kendall_tau:.2f}", coverage)
 
 
 def iterations_table(run: RunReading) -> Table:
-    """What each iteration brought."""
+    """What each iteration brought; of several data sets, surrogates and their scores are in the order of the error objectives."""
     header = (
         "Iteration",
         "Networks",
@@ -155,7 +164,7 @@ def iterations_table(run: RunReading) -> Table:
 
 
 def _iteration_row(iteration: Iteration) -> tuple[str, ...]:
-    record, surrogate = iteration.record, iteration.record.surrogate
+    record, surrogates = iteration.record, iteration.record.surrogates
     volumes = record.hypervolumes
     return (
         str(record.iteration),
@@ -163,9 +172,9 @@ def _iteration_row(iteration: Iteration) -> tuple[str, ...]:
         str(record.num_new),
         "–" if iteration.best is None else accuracy(iteration.best),
         *(f"{volume:.4f}" for volume in (volumes.before, volumes.adapted, volumes.after)),
-        "–" if surrogate is None else surrogate.method,
-        "–" if surrogate is None else f"{surrogate.on_new.kendall_tau:.2f}",
-        "–" if surrogate is None else f"{surrogate.macs_kendall_tau:.2f}",
+        ", ".join(surrogate.method for surrogate in surrogates) or "–",
+        ", ".join(f"{surrogate.on_new.kendall_tau:.2f}" for surrogate in surrogates) or "–",
+        ", ".join(f"{surrogate.macs_kendall_tau:.2f}" for surrogate in surrogates) or "–",
     )
 
 
@@ -184,7 +193,7 @@ def settings_table(run: RunReading) -> Table:
     rows = (
         ("Objectives", ", ".join(f"{name_of(name)} ({make_objective(name).source})" for name in settings.objectives)),
         ("Budgets", budgets),
-        ("Wanted", ", ".join(f"{name_of(w.objective)} counts {w.weight:g}" for w in settings.weights) or "the most accurate"),
+        ("Wanted", ", ".join(f"{name_of(w.objective)} counts {w.weight:g}" for w in settings.weights) or _most_accurate(run)),
         ("Seed", str(settings.seed)),
         ("Iterations", str(settings.iterations)),
         ("Archive", f"{settings.initial_size} networks at first, {settings.archive_size} at most"),
@@ -195,6 +204,10 @@ def settings_table(run: RunReading) -> Table:
         ("Supernet adaptation", f"on archive {settings.adaptation}" if settings.adapt else "off"),
     )
     return Table(title="Settings", header=("", ""), rows=rows)
+
+
+def _most_accurate(run: RunReading) -> str:
+    return "the most accurate" if len(run.settings.errors) == 1 else "the highest mean accuracy over the data sets"
 
 
 def request_table(run: RunReading) -> Table:
@@ -237,5 +250,5 @@ def _times(number: int, noun: str) -> str:
     return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
-def _percent(share: float) -> str:
+def _share(share: float) -> str:
     return f"{100 * share:.0f} %" if share >= 0.1 else f"{100 * share:.1f} %"

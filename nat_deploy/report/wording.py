@@ -1,11 +1,14 @@
 """Figures and names as people read them."""
 
+from collections.abc import Sequence
+
 from nat_deploy.report.network import Cost, Network
-from nat_deploy.search import LATENCY, Budget
+from nat_deploy.search import Budget
 from nat_deploy.search.objective import make_objective
 
 _NAMES = {
     "error_percent": "Top-1 error",
+    "latency_ms": "Latency",
     "macs": "MACs",
     "num_params": "Parameters",
     "peak_activation_bytes": "Peak activation memory",
@@ -15,11 +18,21 @@ _BINARY = ((2.0**30, "GiB"), (2.0**20, "MiB"), (2.0**10, "KiB"))
 
 
 def name_of(objective: str) -> str:
-    """ "Latency", "Latency on jetson", "MACs"."""
-    name, _, device = objective.partition("@")
-    if name == LATENCY:
-        return f"Latency on {device}" if device else "Latency"
-    return _NAMES[name]
+    """ "Latency", "Latency on jetson", "Top-1 error on flowers", "MACs"."""
+    name, _, place = objective.partition("@")
+    return f"{_NAMES[name]} on {place}" if place else _NAMES[name]
+
+
+def accuracy_names(errors: Sequence[str]) -> tuple[str, ...]:
+    """What `Network.accuracies_percent` are, from the names of the error objectives."""
+    if len(errors) == 1:
+        return ("Top-1 accuracy",)
+    return ("Mean top-1 accuracy", *(f"Top-1 accuracy on {data_of(error)}" for error in errors))
+
+
+def data_of(error: str) -> str:
+    """Name of the data set of an error objective; empty for an only one."""
+    return error.partition("@")[2]
 
 
 def axis_of(objective: str) -> str:
@@ -67,7 +80,12 @@ def milliseconds(value: float) -> str:
 
 
 def accuracy(network: Network) -> str:
-    return f"{network.accuracy_percent:.2f} %"
+    """Of several data sets the mean."""
+    return percent(network.accuracy_percent)
+
+
+def percent(value: float) -> str:
+    return f"{value:.2f} %"
 
 
 def size(num_bytes: float) -> str:

@@ -26,6 +26,7 @@ from nat_deploy.search.records import (
     PredictionRecord,
     ResultRecord,
     SittingRecord,
+    SurrogateRecord,
 )
 from nat_deploy.search.run_folder import RunFolder
 from nat_deploy.search.settings import SearchSettings
@@ -62,6 +63,7 @@ __all__ = [
     "SearchResult",
     "SearchSettings",
     "SittingRecord",
+    "SurrogateRecord",
     "Weight",
     "assign_budgets",
     "error_objective",

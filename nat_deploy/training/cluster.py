@@ -78,9 +78,7 @@ class RayWorker:
     def score(self, task: Task) -> list[Accuracy]:
         errors = self._ray.exceptions
         try:
-            found: list[Accuracy] = self._ray.get(
-                self._actor.score.remote(self._workplace.references(task.data_set), task.group)
-            )
+            found: list[Accuracy] = self._ray.get(self._actor.score.remote(self._workplace.references(task.data_set), task.group))
         except errors.RayTaskError as error:
             raise WorkError(
                 f"network with genes {describe_genes(task.group)} could not be evaluated: {type(error.cause).__name__}: {error.cause}"

@@ -4,6 +4,7 @@ from nat_deploy.walk.benchmark import Benchmark, BenchmarkResult, Throughput, be
 from nat_deploy.walk.describe import Description, describe_subnet
 from nat_deploy.walk.effort import EFFORTS, Effort, EffortName
 from nat_deploy.walk.finetune import FinetuneAnswer, FinetuneListener, finetune_network
+from nat_deploy.walk.found import FoundNetwork
 from nat_deploy.walk.latency import LatencyModel, get_latency_model
 from nat_deploy.walk.profile import ProfileAnswer, profile_device
 from nat_deploy.walk.request import SearchRequest, load_request, save_request
@@ -19,6 +20,7 @@ __all__ = [
     "EffortName",
     "FinetuneAnswer",
     "FinetuneListener",
+    "FoundNetwork",
     "LatencyModel",
     "ProfileAnswer",
     "SearchAnswer",

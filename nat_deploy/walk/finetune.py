@@ -17,7 +17,8 @@ from nat_deploy.training.adapt import prepare_supernet
 from nat_deploy.training.evaluate import Accuracy, calibrated_subnet, measure_accuracy
 from nat_deploy.training.evaluator import EvaluatorSettings, SupernetEvaluator
 from nat_deploy.training.finetune import FinetuneEpoch, FinetuneResult, FinetuneSettings, Lesson, finetune_subnet
-from nat_deploy.walk.request import SearchRequest, load_request
+from nat_deploy.walk.data_sets import name_data_sets
+from nat_deploy.walk.found import SubnetOrigin, find_origin
 from nat_deploy.walk.shipped import shipped_supernet
 
 FORMAT = 1
@@ -77,17 +78,16 @@ def finetune_network(
     """
     settings, listener = settings or FinetuneSettings(), listener or FinetuneListener()
     subnet_file = load_subnet(subnet_path)
-    run = _find_run(subnet_path)
-    request = None if run is None else load_request(run)
+    origin = find_origin(subnet_path)
     _check_place(out)
     found = _find_start(subnet_file, supernet)
-    splits = _load(data, request, subnet_file, found, settings.seed, cache_dir, listener.on_decode)
+    splits = _load(data, origin, subnet_file, found, settings.seed, cache_dir, listener.on_decode)
     check_classes(splits, found, purpose="fine-tune it")
     resolution = subnet_file.architecture.resolution
     start = found.subnet
     if subnet_file.weights is None:
         start = calibrated(start, splits, resolution=resolution, num_images=_NUM_CALIBRATION_IMAGES, seed=settings.seed)
-    teacher = _find_teacher(supernet, run, request, splits, resolution)
+    teacher = _find_teacher(supernet, origin, splits, resolution)
     _begin(out, _question(subnet_file, start, teacher, splits, settings))
     lesson = Lesson(
         start=start,
@@ -109,13 +109,6 @@ def finetune_network(
     )
 
 
-def _find_run(subnet: Path) -> Path | None:
-    """The run folder that `subnet` is the chosen network or a finalist of."""
-    folder = subnet.absolute().parent
-    places = (folder, folder.parents[1]) if folder.parent.name == "finalists" else (folder,)
-    return next((place for place in places if (place / "request.json").is_file()), None)
-
-
 def _check_place(out: Path) -> None:
     if (out / "subnet.json").exists():
         raise InputError(f"'{out}' must not hold a finished fine-tuning, but it does; give another --out, or remove it")
@@ -133,7 +126,7 @@ def _find_start(subnet_file: SubnetFile, supernet: Path | None) -> WeightedSubne
 
 def _load(
     data: str | None,
-    request: SearchRequest | None,
+    origin: SubnetOrigin | None,
     subnet_file: SubnetFile,
     found: WeightedSubnet,
     seed: int,
@@ -141,10 +134,13 @@ def _load(
     on_decode: Progress,
 ) -> DataSplits:
     """Divided as in the search: what its supernet has learnt from must not become a validation image."""
-    if request is None and data is None:
+    request = None if origin is None else origin.request
+    searched = None if origin is None else name_data_sets(origin.request.data).get(origin.objective)
+    asked = data or searched
+    if asked is None:
         raise MissingError("images to learn from must be given, but none were; add --data, as the network was trained on")
     return load_data(
-        data or (request.data if request else ""),
+        asked,
         image_size=max((subnet_file.architecture.resolution, *(request.resolutions or () if request else ()))),
         seed=seed if request is None else request.seed,
         max_train=None if request is None else request.max_train,
@@ -154,9 +150,7 @@ def _load(
     )
 
 
-def _find_teacher(
-    supernet: Path | None, run: Path | None, request: SearchRequest | None, data: DataSplits, resolution: int
-) -> WeightedSubnet | None:
+def _find_teacher(supernet: Path | None, origin: SubnetOrigin | None, data: DataSplits, resolution: int) -> WeightedSubnet | None:
     """The largest subnet of the supernet file, else of the search's supernet as it was in the end; calibrated."""
     if supernet is not None:
         found, info = load_supernet(supernet)
@@ -166,13 +160,15 @@ def _find_teacher(
         )
         check_classes(data, teacher, purpose="its teacher labels")
         return teacher
-    if run is None or request is None:
+    if origin is None:
         return None
+    request = origin.request
     pretrained, info = load_supernet(Path(request.supernet) if request.supernet else shipped_supernet())
     adapted = prepare_supernet(pretrained, data, request.resolutions or info.resolutions, seed=request.seed)
     evaluator = SupernetEvaluator(adapted, data, EvaluatorSettings())
-    RunFolder.read(run).load_newest_checkpoint(evaluator)
-    return WeightedSubnet(subnet=evaluator.subnet(replace(adapted.space.largest(), resolution=resolution)), source=str(run))
+    RunFolder.read(origin.run).load_newest_checkpoint(origin.objective, evaluator)
+    largest = replace(adapted.space.largest(), resolution=resolution)
+    return WeightedSubnet(subnet=evaluator.subnet(largest), source=str(origin.run))
 
 
 def _question(

@@ -85,7 +85,7 @@ def run_quickstart(out: Path, *, data: str, seed: int, listener: SearchListener,
     tell(f"2/5 search: the most accurate network within {budget} on one thread, for the data set '{data}'")
     request = SearchRequest(
         latency_budgets=(budget,),
-        data=data,
+        data=(data,),
         effort="quick",
         first_epochs=FIRST_EPOCHS,
         further_epochs=FURTHER_EPOCHS,

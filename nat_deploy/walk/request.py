@@ -10,7 +10,7 @@ from nat_deploy.errors import FileFormatError
 from nat_deploy.files import read_json_document, write_atomically
 from nat_deploy.search import ACCURACY
 
-FORMAT = 2
+FORMAT = 3
 _FILE = "request.json"
 
 
@@ -21,14 +21,15 @@ class SearchRequest:
     latency_budgets  "20ms" for every device that has none of its own, "phone=35ms"
     budgets          other upper bounds: "macs=300M"
     prefer           what is wanted of the answer: "accuracy", "knee", or weights such as "error=2,latency=1"
+    objectives       costs to make small beside the errors and the latencies: "macs", "params", "memory"
     devices          names of the devices whose latencies count
-    data             name of a data set, or a folder of images
+    data             names of data sets, or folders of images; each has an error of its own
     supernet         file; None is the shipped one
     resolutions      image sizes to choose from; None are those of the supernet
     effort           name of a preset
     iterations, first_epochs, further_epochs    instead of the preset's
     profile_minutes  time for the latency table of each device that has none yet
-    max_train        most training images to use
+    max_train        most training images of each data set to use
     allow_power_mode the device may be put into its power mode while it measures
     workers          processes that evaluate networks, or workers on the cluster; None evaluates one network after the other, here
     cluster          address of a Ray cluster whose workers evaluate
@@ -37,8 +38,9 @@ class SearchRequest:
     latency_budgets: tuple[str, ...] = ()
     budgets: tuple[str, ...] = ()
     prefer: str = ACCURACY
+    objectives: tuple[str, ...] = ("macs", "params")
     devices: tuple[str, ...] = ("cpu",)
-    data: str = "digits"
+    data: tuple[str, ...] = ("digits",)
     supernet: str | None = None
     resolutions: tuple[int, ...] | None = None
     effort: str = "normal"

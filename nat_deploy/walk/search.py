@@ -1,23 +1,18 @@
 """Search: from a request to networks that were measured within their budget, with their weights."""
 
 import hashlib
-import json
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Protocol
 
-import numpy as np
-
-from nat_deploy.data import load_data
 from nat_deploy.errors import InputError
-from nat_deploy.export.weights import save_trained
-from nat_deploy.files import lock_folder, remove_temporaries, write_atomically
+from nat_deploy.files import lock_folder, remove_temporaries
 from nat_deploy.profiling import Device, ProfileProgress, find_device
 from nat_deploy.report import space_provenance
 from nat_deploy.search import (
-    ERROR,
+    COUNTED,
     LATENCY,
     Budget,
     FinalistRecord,
@@ -26,6 +21,7 @@ from nat_deploy.search import (
     SearchResult,
     SearchSettings,
     assign_budgets,
+    full_name,
     latency_objective,
     parse_budget,
     parse_latency_budget,
@@ -33,12 +29,13 @@ from nat_deploy.search import (
     run_search,
 )
 from nat_deploy.spaces import Architecture, SearchSpace
-from nat_deploy.spaces.subnet_file import ObjectiveValue, SubnetFile, save_subnet
 from nat_deploy.supernets import load_supernet
-from nat_deploy.training.adapt import AdaptationSettings, prepare_supernet
+from nat_deploy.training.adapt import AdaptationSettings
 from nat_deploy.training.evaluate import Accuracy
-from nat_deploy.training.evaluator import EvaluatorSettings, SupernetEvaluator
+from nat_deploy.training.evaluator import EvaluatorSettings
+from nat_deploy.walk.data_sets import load_data_sets, make_supernets, name_data_sets, shared_space
 from nat_deploy.walk.effort import EFFORTS, Effort
+from nat_deploy.walk.found import FoundNetwork, decode, write_found
 from nat_deploy.walk.latency import LatencyModel, get_latency_model
 from nat_deploy.walk.measurer import DeviceMeasurer
 from nat_deploy.walk.request import SearchRequest, save_request
@@ -63,21 +60,29 @@ class SearchListener(Protocol):
 class SearchAnswer:
     """What a search wrote.
 
-    subnet_file     the chosen network's `subnet.json`, its weights beside it
-    chosen          its record: validation error, measured latencies, and predicted ones where a device cannot measure
-    test            its accuracy on the test part, which no choice looked at; None where the data has none
+    networks        the chosen network on each data set, in their order: `subnet.json` with weights, accuracy
+    chosen          its record: validation errors, measured latencies, and predicted ones where a device cannot measure
     latency         table and predictor that the search began with, by the name of the latency objective
     """
 
     run: Path
     space: SearchSpace
-    subnet_file: Path
+    networks: tuple[FoundNetwork, ...]
     chosen: FinalistRecord
     architecture: Architecture
-    test: Accuracy | None
     result: SearchResult
     budgets: tuple[Budget, ...]
     latency: Mapping[str, LatencyModel]
+
+    @property
+    def subnet_file(self) -> Path:
+        """That of the first data set."""
+        return self.networks[0].subnet_file
+
+    @property
+    def test(self) -> Accuracy | None:
+        """That of the first data set."""
+        return self.networks[0].test
 
 
 class SilentListener:
@@ -116,18 +121,13 @@ def search_network(
 def _search_network(request: SearchRequest, run: Path, listener: SearchListener, held: ExitStack) -> SearchAnswer:
     """`held` takes what must be let go when the search ends: the folder and the workers."""
     effort = _effort(request)
-    devices = _devices(request)
+    errors, devices, counted = name_data_sets(request.data), _devices(request), _counted(request)
     asked = (*map(parse_latency_budget, request.latency_budgets), *map(parse_budget, request.budgets))
     budgets = assign_budgets(asked, request.devices)
     supernet_file = Path(request.supernet) if request.supernet else shipped_supernet()
     pretrained, info = load_supernet(supernet_file)
     resolutions = request.resolutions or info.resolutions
-    data = load_data(
-        request.data, image_size=max(resolutions), seed=request.seed, max_train=request.max_train, progress=listener.on_decode
-    )
-    supernet = prepare_supernet(pretrained, data, resolutions, seed=request.seed)
-    space = supernet.space
-    objectives = (ERROR, *devices, "macs", "num_params")
+    objectives = (*errors, *devices, *counted)
     settings = SearchSettings(
         objectives=objectives,
         budgets=budgets,
@@ -141,6 +141,9 @@ def _search_network(request: SearchRequest, run: Path, listener: SearchListener,
         generations=effort.generations,
         finalists=request.finalists,
     )
+    data_sets = load_data_sets(request, resolutions, listener.on_decode)
+    supernets = make_supernets(pretrained, data_sets, resolutions, request.seed, _evaluator_settings(effort), listener.on_train)
+    space = shared_space(supernets)
     run.mkdir(parents=True, exist_ok=True)
     held.enter_context(lock_folder(run))
     remove_temporaries(run)
@@ -153,14 +156,15 @@ def _search_network(request: SearchRequest, run: Path, listener: SearchListener,
     }
     provenance = {
         **space_provenance(space),
-        "data": f"{data.name}: {len(data.train)} training and {len(data.val)} validation images",
+        "data": "; ".join(
+            f"{data.name}: {len(data.train)} training and {len(data.val)} validation images" for data in data_sets.values()
+        ),
         "device": ", ".join(request.devices),
         **{f"target{name.removeprefix(LATENCY)}": model.table.target.key for name, model in latency.items()},
         "supernet": f"{supernet_file.name} (trained on {info.trained_on}), sha256 {_sha256(supernet_file)}",
         "adaptation": f"{effort.first_epochs:g} epochs first, {effort.further_epochs:g} in each iteration",
     }
     folder = _open_search(run, settings, provenance)
-    evaluator = SupernetEvaluator(supernet, data, _evaluator_settings(effort), listener.on_train)
     measurers = {
         name: DeviceMeasurer(
             device=device,
@@ -173,21 +177,14 @@ def _search_network(request: SearchRequest, run: Path, listener: SearchListener,
         if device.transport != "table"
     }
     sources = {name: model.predictor for name, model in latency.items()}
-    working = held.enter_context(working_evaluator(evaluator, request, run / "workers"))
+    working = held.enter_context(working_evaluator(supernets, request, run / "workers"))
     result = run_search(space, working, sources, measurers, folder, listener.on_search)
-    for place, finalist in enumerate(result.finalists, start=1):
-        _write_subnet(run / "finalists" / str(place), space, finalist, evaluator)
-    subnet_file = _write_subnet(run, space, result.chosen, evaluator)
-    architecture = _decode(space, result.chosen)
-    test = evaluator.test_accuracy(architecture)
-    _write_summary(run, result, test)
     return SearchAnswer(
         run=run,
         space=space,
-        subnet_file=subnet_file,
+        networks=write_found(run, space, result, supernets),
         chosen=result.chosen,
-        architecture=architecture,
-        test=test,
+        architecture=decode(space, result.chosen),
         result=result,
         budgets=budgets,
         latency=latency,
@@ -204,6 +201,18 @@ def _devices(request: SearchRequest) -> dict[str, Device]:
         latency_objective(name, request.devices): find_device(name, allow_power_mode=request.allow_power_mode)
         for name in request.devices
     }
+
+
+def _counted(request: SearchRequest) -> tuple[str, ...]:
+    """The counted costs among the objectives, by their full names."""
+    names = tuple(map(full_name, request.objectives))
+    for asked, name in zip(request.objectives, names, strict=True):
+        if name not in COUNTED or names.count(name) > 1:
+            raise InputError(
+                "objectives beside the errors and the latency of each device must be macs, params or memory, each at most once, "
+                f"but one is '{asked}'; remove it"
+            )
+    return names
 
 
 def _effort(request: SearchRequest) -> Effort:
@@ -230,63 +239,6 @@ def _open_search(path: Path, settings: SearchSettings, provenance: dict[str, str
     if (path / "run.json").exists():
         return RunFolder.resume(path, settings, provenance)
     return RunFolder.create(path, settings, provenance)
-
-
-def _decode(space: SearchSpace, finalist: FinalistRecord) -> Architecture:
-    return space.decode(np.array(finalist.genes, dtype=np.int64))
-
-
-def _write_subnet(folder: Path, space: SearchSpace, finalist: FinalistRecord, evaluator: SupernetEvaluator) -> Path:
-    """`subnet.json` and `subnet.safetensors`: weights with calibrated batch norms, ready to export."""
-    folder.mkdir(parents=True, exist_ok=True)
-    architecture = _decode(space, finalist)
-    weights = folder / "subnet.safetensors"
-    save_trained(weights, evaluator.subnet(architecture), evaluator.data)
-    counts = space.count(np.array([finalist.genes], dtype=np.int64))
-    objectives = [
-        ObjectiveValue(name="error_percent", value=finalist.error_percent, source="measured"),
-        ObjectiveValue(name="macs", value=float(counts.macs[0]), source="counted"),
-        ObjectiveValue(name="num_params", value=float(counts.num_params[0]), source="counted"),
-        *(
-            ObjectiveValue(
-                name=record.objective,
-                value=record.median_ms,
-                low=record.low_ms,
-                high=record.high_ms,
-                source="measured",
-                target=record.target,
-            )
-            for record in finalist.latencies
-        ),
-        *(
-            ObjectiveValue(
-                name=record.objective,
-                value=record.predicted_ms,
-                low=record.predicted_low_ms,
-                high=record.predicted_high_ms,
-                source="predicted",
-                target=record.target,
-            )
-            for record in finalist.predicted
-        ),
-    ]
-    path = folder / "subnet.json"
-    save_subnet(
-        path,
-        SubnetFile(architecture=architecture, num_classes=space.num_classes, weights=weights, objectives=tuple(objectives)),
-    )
-    return path
-
-
-def _write_summary(run: Path, result: SearchResult, test: Accuracy | None) -> None:
-    summary = {
-        "format": 1,
-        "validation_error_percent": result.chosen.error_percent,
-        "test_top1_percent": None if test is None else test.top1_percent,
-        "test_images": None if test is None else test.num_images,
-        "finalists": [asdict(finalist) for finalist in result.finalists],
-    }
-    write_atomically(run / "summary.json", json.dumps(summary, indent=1))
 
 
 def _sha256(path: Path) -> str:

@@ -1,6 +1,6 @@
 """Where a search evaluates its networks: in this process, in several, or on a cluster."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from pathlib import Path
 
@@ -8,6 +8,7 @@ from nat_deploy.errors import InputError
 from nat_deploy.search import Evaluator
 from nat_deploy.training.cluster import RayWorkplace, check_ray
 from nat_deploy.training.evaluator import SupernetEvaluator
+from nat_deploy.training.joint_evaluator import JointEvaluator
 from nat_deploy.training.parallel_evaluator import ParallelEvaluator
 from nat_deploy.training.worker_processes import ProcessWorkplace, check_num_processes
 from nat_deploy.training.workers import WorkerPool, Workplace
@@ -30,10 +31,11 @@ def check_workers(request: SearchRequest) -> None:
 
 
 @contextmanager
-def working_evaluator(evaluator: SupernetEvaluator, request: SearchRequest, folder: Path) -> Iterator[Evaluator]:
-    """`evaluator`, with the workers of the request while the block lasts.
+def working_evaluator(supernets: Mapping[str, SupernetEvaluator], request: SearchRequest, folder: Path) -> Iterator[Evaluator]:
+    """The evaluator of a search, with the workers of the request while the block lasts.
 
     Args:
+        supernets: By the names of their error objectives.
         folder: For what processes share; it is made, and goes at the end.
 
     Raises:
@@ -41,12 +43,9 @@ def working_evaluator(evaluator: SupernetEvaluator, request: SearchRequest, fold
         WorkError: The cluster cannot be reached.
     """
     if request.workers is None:
-        yield evaluator
+        yield JointEvaluator(supernets)
         return
-    workplace: Workplace
-    if request.cluster is None:
-        workplace = ProcessWorkplace(folder, evaluator.scoring_images)
-    else:
-        workplace = RayWorkplace(request.cluster, evaluator.scoring_images)
+    images = [evaluator.scoring_images for evaluator in supernets.values()]
+    workplace: Workplace = ProcessWorkplace(folder, images) if request.cluster is None else RayWorkplace(request.cluster, images)
     with closing(workplace), WorkerPool(workplace, request.workers) as pool:
-        yield ParallelEvaluator(evaluator, pool)
+        yield ParallelEvaluator(supernets, pool)

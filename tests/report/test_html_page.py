@@ -97,8 +97,8 @@ def test_charts_show_the_records(page: Page, finished: Path) -> None:
         number, volumes = iteration.iteration, iteration.hypervolumes
         assert f"iteration {number}, before: {volumes.before:.4f}" in page.text
         assert f"iteration {number}, with new networks: {volumes.after:.4f}" in page.text
-        assert iteration.surrogate is not None
-        assert f"iteration {number}: tau {iteration.surrogate.on_new.kendall_tau:.2f}" in page.text
+        (surrogate,) = iteration.surrogates
+        assert f"iteration {number}: tau {surrogate.on_new.kendall_tau:.2f}" in page.text
 
 
 def test_a_network_is_told_layer_by_layer(page: Page, reading: RunReading) -> None:
@@ -126,7 +126,9 @@ def test_colours_are_all_defined_in_both_themes(page: Page) -> None:
 
 def test_hostile_names_are_text(with_provenance: Callable[[Mapping[str, str]], Path], predictors: Predictors) -> None:
     run = with_provenance({**PROVENANCE, "data": HOSTILE, "command": HOSTILE, "warnings": HOSTILE, HOSTILE: "key"})
-    (run / "summary.json").write_text(json.dumps({"test_top1_percent": 61.25, "test_images": 40}))
+    (run / "summary.json").write_text(
+        json.dumps({"data_sets": [{"name": "digits", "test_top1_percent": 61.25, "test_images": 40}]})
+    )
     (run / "request.json").write_text(
         json.dumps({"format": 1, "request": {"data": HOSTILE, "budgets": ["1.5ms"], "supernet": None}})
     )

@@ -41,9 +41,9 @@ def test_networks_have_what_the_records_and_the_space_say(finished: Path, readin
     assert reading.chosen.architecture == SPACE.decode(reading.chosen.genes)  # type: ignore[arg-type]
     last = folder.read_iterations()[-1]
     assert [n.genes for n in reading.archive] == list(last.genes)
-    errors = {(r.genes, r.supernet_version): r.error_percent for r in folder.evaluations.read()}
+    errors = {(r.genes, r.supernet_version): r.errors_percent for r in folder.evaluations.read()}
     for network in reading.archive:
-        assert network.error_percent == errors[network.genes, last.supernet_version]
+        assert network.errors_percent == errors[network.genes, last.supernet_version]
         macs = network.cost("macs")
         assert macs is not None
         assert macs.value == SPACE.count([network.genes]).macs[0]  # type: ignore[arg-type]

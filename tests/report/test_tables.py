@@ -16,7 +16,7 @@ def network(latency: tuple[float, float] | None) -> Network:
         if latency is None
         else (Cost(name="latency_ms", value=latency[0], low=latency[0], high=latency[1], source="measured"),)
     )
-    return Network(genes=(0,), architecture=None, error_percent=12.5, supernet_version=1, costs=costs)
+    return Network(genes=(0,), architecture=None, errors_percent=(12.5,), supernet_version=1, costs=costs)
 
 
 def test_a_budget_is_kept_by_the_upper_end_of_the_interval() -> None:

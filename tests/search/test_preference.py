@@ -68,6 +68,26 @@ def test_a_dominated_network_is_never_first(problem: SearchProblem, archive: Eva
     assert by_preference(weighted(problem, error_percent=1, macs=1), worse)[0] != 2
 
 
+def test_of_two_errors_the_mean_decides_or_their_weights() -> None:
+    """The first network is best on one data set, the last on the other, and that in the middle on both together."""
+    names = ("error_percent@a", "error_percent@b", "macs")
+    problem = make_problem(SPACE, SearchSettings(objectives=names), {})
+    genes = SPACE.sample(np.random.default_rng(0), 3)
+    errors = np.array([[10.0, 60.0], [30.0, 30.0], [60.0, 10.0]])
+    archive = Evaluations(
+        objectives=names,
+        genes=genes,
+        values=problem.values(genes, errors),
+        measured=np.ones(3, dtype=np.bool_),
+        supernet_version=0,
+    )
+    assert archive.mean_error_percent.tolist() == [35.0, 30.0, 35.0]
+    assert by_preference(problem, archive)[0] == 1
+    for weights, first in (((10, 1), 0), ((1, 1), 1), ((1, 10), 2)):
+        both = tuple(Weight(objective=name, weight=weight) for name, weight in zip(names[:2], weights, strict=True))
+        assert by_preference(replace(problem, weights=both), archive)[0] == first
+
+
 def test_an_empty_archive_has_an_empty_order(problem: SearchProblem, archive: Evaluations) -> None:
     none = archive.take(np.empty(0, dtype=np.int64))
     assert by_preference(weighted(problem, error_percent=1, macs=1), none).shape == (0,)
@@ -77,6 +97,9 @@ def test_preferences_are_read() -> None:
     names = (ERROR, "latency_ms", "macs", "num_params")
     assert parse_preference("accuracy", names) == ()
     assert [(w.objective, w.weight) for w in parse_preference("knee", names)] == [(name, 1.0) for name in names]
+    both = ("error_percent@my photos", "error_percent@cifar10", "latency_ms@phone")
+    read = parse_preference("error@my photos=2,error@cifar10 = 1, latency@phone=1", both)
+    assert [(w.objective, w.weight) for w in read] == list(zip(both, (2.0, 1.0, 1.0), strict=True))
     read = parse_preference("error=2, latency=.5,params=1", names)
     assert [(w.objective, w.weight) for w in read] == [(ERROR, 2.0), ("latency_ms", 0.5), ("num_params", 1.0)]
 
@@ -90,6 +113,8 @@ def test_preferences_are_read() -> None:
         ("error=0", "a weight must be a positive number"),
         ("error=1,memory=1", "weights must be of objectives of the search"),
         ("error=1,error=2", "each objective may have one weight"),
+        ("error@flowers=1", "one is of 'error_percent@flowers'; choose one of these"),
+        ("error@=1", "one is of 'error_percent@'; choose one of these"),
     ],
 )
 def test_other_preferences_are_refused(text: str, sentence: str) -> None:

@@ -19,7 +19,7 @@ from nat_deploy.search import run_folder as run_folder_module
 from nat_deploy.spaces import Architecture
 
 from .slow_search import SETTINGS, main, make_devices
-from .worlds import SPACE, SyntheticDevice, SyntheticEvaluator
+from .worlds import SPACE, SyntheticDataSets, SyntheticDevice, SyntheticEvaluator
 
 ROOT = Path(__file__).parents[2]
 NUM_KILLS = 6
@@ -130,6 +130,43 @@ def test_killed_after_each_write_it_gives_the_same_run_with_two_devices(tmp_path
             search(RunFolder.resume(killed.path))
     assert num_kills > 40
     search(RunFolder.resume(killed.path))
+    assert contents(killed.path) == contents(undisturbed.path)
+
+
+def test_killed_after_each_write_it_gives_the_same_run_with_three_data_sets(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also between the adaptations of two supernets: a checkpoint is one of the writes."""
+    names = ("a", "b", "c")
+    settings = replace(SMALL, objectives=(*SyntheticDataSets(names).supernets, "macs"), budgets=())
+
+    def search_again(folder: RunFolder) -> None:
+        run_search(SPACE, SyntheticDataSets(names), {}, {}, folder)
+
+    undisturbed = RunFolder.create(tmp_path / "undisturbed", settings, {})
+    search_again(undisturbed)
+    assert {path.name for path in (undisturbed.path / "checkpoints").iterdir()} == set(names)
+    killed = RunFolder.create(tmp_path / "killed", settings, {})
+    save = SyntheticEvaluator.save
+    num_kills = 0
+    while killed.read_result() is None:
+        with monkeypatch.context() as patch, contextlib.suppress(Killed):
+            num_saved = 0
+
+            def save_or_die(supernet: SyntheticEvaluator, path: Path) -> None:
+                nonlocal num_saved
+                num_saved += 1
+                if num_saved > 1:
+                    path.write_text("half")
+                    raise Killed
+                save(supernet, path)
+
+            die_at_the_second_write(patch, amid=num_kills % 2 == 0)
+            patch.setattr(SyntheticEvaluator, "save", save_or_die)
+            num_kills += 1
+            search_again(RunFolder.resume(killed.path))
+    assert num_kills > 30
+    search_again(RunFolder.resume(killed.path))
     assert contents(killed.path) == contents(undisturbed.path)
 
 

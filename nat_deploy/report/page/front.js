@@ -7,7 +7,7 @@
 
   for (const select of [across, upwards])
     select.append(...data.measures.map((measure, index) => new Option(measure.name, index)));
-  across.value = String(Math.min(1, data.measures.length - 1));
+  across.value = String(Math.max(0, data.measures.findIndex(measure => !measure.more)));
   upwards.value = "0";
 
   const ticks = (low, high, most) => {
