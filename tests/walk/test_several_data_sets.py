@@ -19,7 +19,7 @@ from .tiny_search import PARALLEL, SEARCH, contents, finish, kill_when
 
 SEARCH_BOTH = (
     *SEARCH,
-    *("--data", "three", "--objective", "macs", "--objective", "memory", "--json", "--out", "run"),
+    *("--iterations", "0", "--data", "three", "--objective", "macs", "--objective", "memory", "--json", "--out", "run"),
     *("--prefer", "error@three=2,error@digits=1,latency=1,memory=1"),
 )
 
