@@ -61,9 +61,11 @@ def steps(width: float, resolution: int, batch_size: int, repetitions: int) -> s
         optimiser = make_optimiser("adamw", supernet, learning_rate=1e-3, weight_decay=0.02)
         return lambda: train_step(supernet, [batch], architectures, optimiser, StepSettings())
 
-    def with_torch(work: Callable[[], float] = step(theirs)) -> float:
+    their_step = step(theirs)
+
+    def with_torch() -> float:
         with patch.object(layers, "depthwise_conv", plain_conv):
-            return work()
+            return their_step()
 
     return compare(step(ours), with_torch, repetitions)
 
