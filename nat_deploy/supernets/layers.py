@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nat_deploy.spaces.block import BATCH_NORM_EPS, Activation, Block
+from nat_deploy.supernets.depthwise import depthwise_conv
 
 BATCH_NORM_MOMENTUM = 0.1
 
@@ -135,8 +136,7 @@ class MBConv(nn.Module):
         y = x_NCHW
         if self.block.expanded:
             y = activate(self.expansion_bn(F.conv2d(y, self.expansion.weight[:mid], self.expansion.bias)), self.block.activation)
-        kernel = depthwise.shape[-1]
-        y = F.conv2d(y, depthwise, self.depthwise.bias, stride=self.block.stride, padding=kernel // 2, groups=mid)
+        y = depthwise_conv(y, depthwise, self.depthwise.bias, self.block.stride)
         y = activate(self.depthwise_bn(y), self.block.activation)
         if se:
             y = y * self._squeeze_excite(y, mid, se)

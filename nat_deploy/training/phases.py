@@ -88,10 +88,11 @@ def sandwich_schedule(
 ) -> tuple[Phase, ...]:
     """Train the largest network alone, then all subnets together.
 
-    The largest network learns at the smaller half of the resolutions, which is cheaper; all sizes follow in the second phase.
+    The largest network learns at the smaller half of the resolutions, which is cheaper; all sizes follow in the second phase. Without epochs of the
+    first phase, the supernet is taken to know its subnets already, and its channels stay in their order.
     """
     sizes = tuple(sorted(resolutions))
-    return (
+    alone = (
         Phase(
             name="largest",
             epochs=largest_epochs,
@@ -100,17 +101,18 @@ def sandwich_schedule(
             resolutions=sizes[: max(1, len(sizes) // 2)],
             rule="largest",
         ),
-        Phase(
-            name="sandwich",
-            epochs=sandwich_epochs,
-            learning_rate=learning_rate / 2,
-            warmup_epochs=1,
-            resolutions=sizes,
-            rule="sandwich",
-            num_random=num_random,
-            sorted_widths=EXPANDS[-1:],
-        ),
     )
+    together = Phase(
+        name="sandwich",
+        epochs=sandwich_epochs,
+        learning_rate=learning_rate / 2,
+        warmup_epochs=1,
+        resolutions=sizes,
+        rule="sandwich",
+        num_random=num_random,
+        sorted_widths=EXPANDS[-1:] if largest_epochs else (),
+    )
+    return (*alone[: min(1, largest_epochs)], together)
 
 
 def progressive_shrinking(*, resolutions: Sequence[int], epochs: Sequence[int], learning_rate: float) -> tuple[Phase, ...]:
