@@ -33,6 +33,8 @@ from nat_deploy.supernets import load_supernet
 from nat_deploy.training.adapt import AdaptationSettings
 from nat_deploy.training.evaluate import Accuracy
 from nat_deploy.training.evaluator import EvaluatorSettings
+from nat_deploy.training.step import StepSettings
+from nat_deploy.training.training_device import TrainingDevice, find_training_device
 from nat_deploy.walk.data_sets import load_data_sets, make_supernets, name_data_sets, shared_space
 from nat_deploy.walk.effort import EFFORTS, Effort
 from nat_deploy.walk.found import FoundNetwork, decode, write_found
@@ -120,7 +122,7 @@ def search_network(
 
 def _search_network(request: SearchRequest, run: Path, listener: SearchListener, held: ExitStack) -> SearchAnswer:
     """`held` takes what must be let go when the search ends: the folder and the workers."""
-    effort = _effort(request)
+    effort, training_device = _effort(request), find_training_device(request.train_on)
     errors, devices, counted = name_data_sets(request.data), _devices(request), _counted(request)
     asked = (*map(parse_latency_budget, request.latency_budgets), *map(parse_budget, request.budgets))
     budgets = assign_budgets(asked, request.devices)
@@ -142,7 +144,15 @@ def _search_network(request: SearchRequest, run: Path, listener: SearchListener,
         finalists=request.finalists,
     )
     data_sets = load_data_sets(request, resolutions, listener.on_decode)
-    supernets = make_supernets(pretrained, data_sets, resolutions, request.seed, _evaluator_settings(effort), listener.on_train)
+    supernets = make_supernets(
+        pretrained,
+        data_sets,
+        resolutions,
+        request.seed,
+        _evaluator_settings(effort, training_device),
+        listener.on_train,
+        training_device,
+    )
     space = shared_space(supernets)
     run.mkdir(parents=True, exist_ok=True)
     held.enter_context(lock_folder(run))
@@ -223,10 +233,11 @@ def _effort(request: SearchRequest) -> Effort:
     return Effort(**{**preset, **{name: value for name, value in asked.items() if value is not None}})
 
 
-def _evaluator_settings(effort: Effort) -> EvaluatorSettings:
+def _evaluator_settings(effort: Effort, device: TrainingDevice) -> EvaluatorSettings:
+    step = StepSettings(autocast=device.autocast)
     return EvaluatorSettings(
-        first=AdaptationSettings(epochs=effort.first_epochs, learning_rate=2e-3),
-        further=AdaptationSettings(epochs=effort.further_epochs, learning_rate=1e-3),
+        first=AdaptationSettings(epochs=effort.first_epochs, learning_rate=2e-3, step=step),
+        further=AdaptationSettings(epochs=effort.further_epochs, learning_rate=1e-3, step=step),
     )
 
 
