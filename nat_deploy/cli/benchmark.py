@@ -70,17 +70,18 @@ def benchmark(
 def _table(throughputs: Sequence["Throughput"]) -> list[str]:
     if not throughputs:
         return []
-    rows = [
-        f"{row.images_per_second:10.1f} ({row.low:.1f} to {row.high:.1f})  batch {row.batch_size}, threads {row.threads}, {row.model}"
-        for row in throughputs
-    ]
+    rows = []
+    for row in throughputs:
+        predicted = "" if row.predicted_images_per_second is None else f", predicted {row.predicted_images_per_second:.1f}"
+        measured = f"{row.images_per_second:10.1f} ({row.low:.1f} to {row.high:.1f})"
+        rows.append(f"{measured}  batch {row.batch_size}, threads {row.threads}, {row.model}{predicted}")
     return ["images a second (interval):", *rows]
 
 
 def _throughput_document(row: "Throughput") -> dict[str, object]:
     from dataclasses import asdict
 
-    return asdict(row) | {"model": str(row.model)}
+    return asdict(row) | {"model": str(row.model), "predicted_images_per_second": row.predicted_images_per_second}
 
 
 def _lines(result: "BenchmarkResult") -> list[str]:

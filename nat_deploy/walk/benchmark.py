@@ -49,7 +49,10 @@ class BenchmarkResult:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Throughput:
-    """Images a second of one caller who waits for each batch, and the interval that holds them 95 of 100 times."""
+    """Images a second of one caller who waits for each batch, and the interval that holds them 95 of 100 times.
+
+    predicted       latency of a batch; None where no architecture or no table of this batch size and these threads is known
+    """
 
     model: Path
     batch_size: int
@@ -57,6 +60,12 @@ class Throughput:
     images_per_second: float
     low: float
     high: float
+    predicted: PredictedLatency | None
+
+    @property
+    def predicted_images_per_second(self) -> float | None:
+        """What the predicted latency amounts to."""
+        return None if self.predicted is None else 1000.0 * self.batch_size / self.predicted.value_ms
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,10 +129,10 @@ def benchmark_files(
         ]
     throughputs: list[Throughput] = []
     if len(devices) > 1:
-        throughputs += [_throughput(model, measurement) for model, measurement in zip(models, measured, strict=True)]
+        throughputs += [_throughput(result) for result in results]
     for other in devices[1:]:
         throughputs += [
-            _throughput(model, measurement)
+            _throughput(_result(model, measurement, other, tables))
             for model, measurement in zip(models, _measure(models, other, settings, on_event), strict=True)
         ]
     return Benchmark(results=tuple(results), comparisons=comparisons, throughputs=tuple(throughputs))
@@ -166,14 +175,16 @@ def _measure(
         )
 
 
-def _throughput(model: Path, measurement: Measurement) -> Throughput:
+def _throughput(result: BenchmarkResult) -> Throughput:
+    measurement = result.measurement
     return Throughput(
-        model=model,
+        model=result.model,
         batch_size=measurement.target.batch_size,
         threads=measurement.target.threads,
-        images_per_second=_images_per_second(measurement, measurement.median_ms),
+        images_per_second=result.images_per_second,
         low=_images_per_second(measurement, measurement.high_ms),
         high=_images_per_second(measurement, measurement.low_ms),
+        predicted=result.predicted,
     )
 
 
