@@ -19,9 +19,9 @@ from nat_deploy.profiling.profile import profile
 from nat_deploy.walk import measurer
 from nat_deploy.walk.effort import EFFORTS
 from profilers import Settings
-from tests.docs.pages import DOCS, PAGES, ROOT, Block, blocks, messages
+from tests.docs.pages import DOCS, PAGES, ROOT, Block, blocks, commands_in_sentences, messages
 
-ALL_PAGES = sorted(DOCS.rglob("*.md"))
+ALL_PAGES = [ROOT / "README.md", *sorted(DOCS.rglob("*.md"))]
 COMMAND_BLOCKS = [block for page in PAGES for block in blocks(page) if block.language == "sh"]
 OTHERS = {"python", "pip", ".venv/bin/pip", ".", "adb", "natdeploy"}  # programs that commands may begin with
 
@@ -45,6 +45,13 @@ def test_every_command_is_one_that_the_parser_takes(block: Block) -> None:
         for extra in re.findall(r"natdeploy\[(\w+)\]", " ".join(arguments)):
             extras = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]
             assert extra in extras
+
+
+def test_commands_in_sentences_are_taken_too() -> None:
+    found = [command for page in ALL_PAGES for command in commands_in_sentences(page)]
+    assert len(found) > 5
+    for command in found:
+        parse(shlex.split(command))
 
 
 def parse(arguments: list[str]) -> None:
