@@ -74,8 +74,8 @@
       if (u === null || v === null) return;
       const [cx, cy] = [x.at(u), y.at(v)];
       dots.push([cx, cy, index]);
-      if (network.role === "finalist" || network.role === "chosen" || index === state.now) {
-        const [wide, tall] = [network.intervals[a], network.intervals[b]];
+      const [wide, tall] = [network.intervals[a], network.intervals[b]];
+      if (index === state.now || [wide, tall].some(interval => interval && interval[2] === "measured")) {
         const d = (wide ? `M${x.at(wide[0])} ${cy}H${x.at(wide[1])}` : "") + (tall ? `M${cx} ${y.at(tall[0])}V${y.at(tall[1])}` : "");
         if (d) plot.append(element("path", { class: `whisker ${network.role}`, d }));
       }
