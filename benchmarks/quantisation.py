@@ -7,7 +7,6 @@ thread, and given as ratios with 95 % intervals.
 
 import argparse
 import tempfile
-from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +14,7 @@ import onnxruntime
 from numpy.typing import NDArray
 from scipy.stats import binomtest
 
-from benchmarks.export import cpu_model
+from benchmarks.machine import circumstances
 from nat_deploy.data import ImageSet, batches, load_data
 from nat_deploy.export import export_subnet
 from nat_deploy.onnx_graphs import Precision
@@ -31,9 +30,7 @@ def main() -> None:
     parser.add_argument("--data", required=True)
     parser.add_argument("--max-drop", type=float, default=1.0)
     args = parser.parse_args()
-    print(
-        f"{datetime.now(UTC):%Y-%m-%d}, {cpu_model()}, ONNX Runtime {onnxruntime.__version__}, one thread, --max-drop {args.max_drop:g}"
-    )
+    print(f"{circumstances('natdeploy', 'onnxruntime')} | one thread, --max-drop {args.max_drop:g}")
     for folder in sorted((args.run / "finalists").iterdir()):
         with tempfile.TemporaryDirectory() as scratch:
             report(folder, args.data, args.max_drop, Path(scratch))

@@ -23,6 +23,7 @@ import numpy as np
 from accuracy_surrogates import read_accuracies
 from numpy.typing import NDArray
 
+from benchmarks.machine import circumstances
 from nat_deploy.predictors.accuracy import ACCURACY_METHODS, AccuracyMethod, AccuracyPredictor, choose_surrogate, fit_surrogate
 from nat_deploy.search import Evaluations, SearchSettings, hypervolume, make_problem
 from nat_deploy.search.archive import not_among
@@ -196,6 +197,7 @@ def main() -> None:
     parser.add_argument("--methods", nargs="+", choices=list(METHODS), default=list(METHODS))
     parser.add_argument("--world", choices=ACCURACY_METHODS, default="gaussian", help="model that stands for the truth")
     options = parser.parse_args()
+    print(circumstances("natdeploy", "numpy", "pymoo"))
     space = make_space("ofa-mbv3-w1.0", resolutions=RESOLUTIONS)
     genes, error = read_accuracies(options.csv, space)
     model = fit_surrogate(options.world, space, genes, error, np.random.default_rng(0))

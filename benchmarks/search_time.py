@@ -15,6 +15,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.machine import circumstances
 from nat_deploy.predictors.accuracy import choose_surrogate
 from nat_deploy.search.archive import Evaluations, not_among
 from nat_deploy.search.infill import choose_infill
@@ -91,6 +92,7 @@ def main() -> None:
     parser.add_argument("--sizes", type=int, nargs="+", default=[100, 300, 1000, 2000], help="members of the archive")
     parser.add_argument("--repetitions", type=int, default=3)
     options = parser.parse_args()
+    print(circumstances("natdeploy", "numpy", "scikit-learn"))
     iterate(random_archive(30, np.random.default_rng(0)), np.random.default_rng(0))  # imports are no part of an iteration
     print(f"libraries alone: {_peak_mib():.0f} MiB")
     for size in options.sizes:

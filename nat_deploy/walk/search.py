@@ -1,9 +1,11 @@
 """Search: from a request to networks that were measured within their budget, with their weights."""
 
 import hashlib
+import platform
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Protocol
 
@@ -44,6 +46,8 @@ from nat_deploy.walk.request import SearchRequest, save_request
 from nat_deploy.walk.shipped import shipped_supernet
 from nat_deploy.walk.workers import check_workers, working_evaluator
 from profilers import Settings
+
+_SOFTWARE = "software"  # key of the provenance
 
 
 class SearchListener(Protocol):
@@ -173,6 +177,7 @@ def _search_network(request: SearchRequest, run: Path, listener: SearchListener,
         **{f"target{name.removeprefix(LATENCY)}": model.table.target.key for name, model in latency.items()},
         "supernet": f"{supernet_file.name} (trained on {info.trained_on}), sha256 {_sha256(supernet_file)}",
         "adaptation": f"{effort.first_epochs:g} epochs first, {effort.further_epochs:g} in each iteration",
+        _SOFTWARE: f"natdeploy {version('natdeploy')}, torch {version('torch')}, python {platform.python_version()}",
     }
     folder = _open_search(run, settings, provenance)
     measurers = {
@@ -248,6 +253,9 @@ def _check_new(run: Path) -> None:
 
 def _open_search(path: Path, settings: SearchSettings, provenance: dict[str, str]) -> RunFolder:
     if (path / "run.json").exists():
+        known = RunFolder.read(path).provenance
+        if _SOFTWARE in known:  # of the beginning; a newer version may go on
+            provenance[_SOFTWARE] = known[_SOFTWARE]
         return RunFolder.resume(path, settings, provenance)
     return RunFolder.create(path, settings, provenance)
 
