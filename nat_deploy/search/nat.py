@@ -200,19 +200,22 @@ class _Search:
         self.tell("fit surrogate", iteration, 1, 1)
 
         candidates = self._evolve(iteration, archive, surrogate)
+        errors = surrogate.predict(candidates)
         predicted = Evaluations(
             objectives=archive.objectives,
             genes=candidates,
-            values=self.problem.values(candidates, surrogate.predict(candidates).mean),
+            values=self.problem.values(candidates, errors.mean),
             measured=np.zeros(len(candidates), dtype=np.bool_),
             supernet_version=archive.supernet_version,
             num_sittings=len(self.problem.sittings),
         )
         new = choose_infill(
             predicted,
+            np.where(np.array(archive.objectives) == ERROR, errors.std[:, None], 0.0),
             self.problem.violation(candidates),
             self.problem.likely_violation(candidates),
             archive,
+            self.problem.reference,
             settings.new_per_iteration,
             self.generator(iteration, _Draw.INFILL),
             aimed_share=self._aimed_share,
