@@ -67,9 +67,11 @@ def iterate(archive: Evaluations, rng: np.random.Generator) -> tuple[dict[str, f
         "evolution",
         lambda: evolve(SPACE, objectives, archive.genes, rng, population_size=POPULATION, generations=GENERATIONS),
     )
-    candidates = evaluations(found, objectives(found)[0])
-    none = np.zeros(len(found))
-    chosen = timed("infill", lambda: choose_infill(candidates, none, none, archive, INFILL, rng))
+    errors, none = surrogate.predict(found), np.zeros(len(found))
+    candidates = evaluations(found, np.concatenate([errors.mean[:, None], costs(found)], axis=1))
+    spread = np.stack([errors.std, none, none, none], axis=1)
+    reference = np.concatenate([[100.0], costs(SPACE.encode(SPACE.largest())[None])[0]])
+    chosen = timed("infill", lambda: choose_infill(candidates, spread, none, none, archive, reference, INFILL, rng))
     zeros = np.zeros(len(archive))
     timed(
         "survival", lambda: survive_aimed(archive.values, zeros, zeros, max(1, len(archive) - len(chosen)), rng, aimed_share=0.0)
