@@ -19,6 +19,7 @@ from nat_deploy.supernets import Subnet
 from nat_deploy.supernets.layers import initialise
 from nat_deploy.training.finetune import FinetuneSettings, Lesson, train_to_best
 from nat_deploy.training.quantisation_aware import TrainedInt8, quantisation_aware_settings
+from nat_deploy.training.step import StepSettings
 
 Run = Callable[..., Int8Subnet]
 LAYERS = ("0.conv", "1.projection", "2.expansion")
@@ -79,7 +80,8 @@ def run(digits: DataSplits, subnet: Subnet, tmp_path: Path) -> Run:
 def test_a_trained_network_needs_fewer_layers_in_float(run: Run, subnet: Subnet, digits: DataSplits, tmp_path: Path) -> None:
     before = {name: values.clone() for name, values in subnet.state_dict().items()}
     steps: list[tuple[str, int, int]] = []
-    settings = replace(quantisation_aware_settings(4, seed=0), batch_size=32, learning_rate=5e-3)
+    step = StepSettings(label_smoothing=0.0, distilled_share=0.95)
+    settings = replace(quantisation_aware_settings(4, seed=0), batch_size=32, learning_rate=5e-3, average_decay=0.98, step=step)
     found = run(settings=settings, max_drop=3.0, on_step=lambda *step: steps.append(step))
     training = found.report.training
     assert training is not None
