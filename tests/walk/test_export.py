@@ -1,6 +1,7 @@
 """Several files in one call: names, one failure beside the others, and engines of several devices from one ONNX model."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,8 @@ import pytest
 
 from nat_deploy.cli import app
 from nat_deploy.errors import InputError, NatDeployError
-from nat_deploy.export import load_sidecar
+from nat_deploy.export import ExportReport, QuantisationReport, TrainingReport, load_sidecar
+from nat_deploy.export.quantisation import Int8Cost
 from nat_deploy.spaces.subnet_file import SubnetFile, save_subnet
 from nat_deploy.walk import ExportOptions, export_files
 from profilers.errors import TransportError
@@ -160,3 +162,49 @@ def test_the_command_tells_of_all(subnet: Path, tmp_path: Path, capsys: pytest.C
         app.main([*arguments[:4], "--out", str(tmp_path / "one.onnx"), "--json"])
     assert exited.value.code == 0
     assert json.loads(capsys.readouterr().out)["model"] == str(tmp_path / "one.onnx")
+
+
+def test_the_command_asks_for_training_and_tells_what_it_brought(
+    subnet: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import nat_deploy.walk.export as module
+
+    training = TrainingReport(
+        num_epochs=3,
+        best_epoch=2,
+        drop_before=5.5,
+        drop_after=0.25,
+        post_training=Int8Cost(num_float_layers=4, drop_points=0.9),
+        trained=Int8Cost(num_float_layers=0, drop_points=0.25),
+        is_kept=True,
+        reason="0 instead of 4 layers stay in float",
+    )
+    quantised = QuantisationReport(
+        form="onnxruntime",
+        calibration="mse",
+        num_calibration_images=8,
+        float_layers=(),
+        num_layers=30,
+        fp32_top1_percent=80.0,
+        top1_percent=79.75,
+        drop_points=0.25,
+        num_validation_images=400,
+        max_drop=1.0,
+        training=training,
+    )
+    asked: list[Any] = []
+    export_subnet = module.export_subnet
+
+    def trained(content: SubnetFile, out: Path, **named: Any) -> ExportReport:
+        asked.append((named["precision"], named["calibrate"], named["qat_epochs"]))
+        report = export_subnet(content, out)
+        return replace(report, sidecar=replace(report.sidecar, precision="int8", quantisation=quantised))
+
+    monkeypatch.setattr(module, "export_subnet", trained)
+    with pytest.raises(SystemExit) as exited:
+        app.main(["export", str(subnet), "--precision", "int8", "--calibrate", "photos", "--qat-epochs", "3"])
+    assert exited.value.code == 0
+    assert asked == [("int8", "photos", 3)]
+    told = capsys.readouterr().out
+    assert "3 epochs of training in int8: with all layers in it +5.50 -> +0.25 points lost" in told
+    assert "the trained weights are exported, because 0 instead of 4 layers stay in float" in told
