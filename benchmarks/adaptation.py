@@ -14,15 +14,14 @@ validation images, is judged on test images: the share of the box between (0, 0)
 
 import argparse
 import contextlib
-import platform
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from datetime import date
 from pathlib import Path
 
 import numpy as np
 import torch
+from machine import circumstances
 
 from nat_deploy.data import DataSplits, load_data
 from nat_deploy.search import ERROR, RunFolder, SearchEvent, SearchSettings, hypervolume, run_search
@@ -33,6 +32,7 @@ from nat_deploy.supernets import load_supernet
 from nat_deploy.training.adapt import AdaptationSettings, adapt_supernet, prepare_supernet
 from nat_deploy.training.evaluate import evaluate
 from nat_deploy.training.evaluator import EvaluatorSettings, SupernetEvaluator
+from nat_deploy.training.joint_evaluator import JointEvaluator
 from nat_deploy.walk import shipped_supernet
 
 OBJECTIVES = (ERROR, "macs")
@@ -82,10 +82,10 @@ def search(
     run = RunFolder.create(folder, settings, {})
     started = time.process_time()
     with contextlib.suppress(TimeIsUpError):
-        run_search(evaluator.supernet.space, evaluator, {}, {}, run, stop_after(seconds))
+        run_search(evaluator.supernet.space, JointEvaluator({ERROR: evaluator}), {}, {}, run, stop_after(seconds))
     used, last = time.process_time() - started, run.read_iterations()[-1]
     if adaptation is not None:
-        run.load_checkpoint(evaluator, last.supernet_version)
+        run.load_checkpoint(ERROR, evaluator, last.supernet_version)
     return used, last.iteration, judge(evaluator, run, to_genes(last.genes), last.supernet_version)
 
 
@@ -93,7 +93,7 @@ def judge(evaluator: SupernetEvaluator, run: RunFolder, genes: Genes, version: i
     """Hypervolume on test images of the front on validation images."""
     space, data = evaluator.supernet.space, evaluator.data
     assert data.test is not None, "the data set needs a test part"
-    known = {record.genes: record.error_percent for record in run.evaluations.read() if record.supernet_version == version}
+    known = {record.genes: record.errors_percent[0] for record in run.evaluations.read() if record.supernet_version == version}
     macs = space.count(genes).macs
     validation = np.array([known[tuple(int(gene) for gene in row)] for row in genes])
     front = [i for i in range(len(genes)) if not ((validation < validation[i]) & (macs <= macs[i])).any()]
@@ -128,9 +128,7 @@ def main() -> None:
     torch.set_num_threads(args.threads)
     resolutions = tuple(int(size) for size in args.resolutions.split(","))
     data = load_data(args.data, image_size=max(resolutions), seed=0, max_train=args.max_train)
-    print(
-        f"{date.today()}, {platform.machine()}, python {platform.python_version()}, {args.threads} threads; {data.name}: {len(data.train)} training images"
-    )
+    print(f"{circumstances('natdeploy', 'torch')}, {args.threads} threads; {data.name}: {len(data.train)} training images")
     print(
         f"{args.first_epochs:g} epochs first, then {args.further_epochs:g} before each of {args.iterations} evaluations of {args.archive} networks"
     )
