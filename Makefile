@@ -8,7 +8,7 @@ run: .venv/ready
 test: .venv/ready-to-test
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/pytest
+	$(BIN)/pytest --numprocesses 2 --dist loadfile -rs
 
 .venv/ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv

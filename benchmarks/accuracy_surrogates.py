@@ -15,6 +15,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.machine import circumstances
 from nat_deploy.predictors.accuracy import (
     ACCURACY_METHODS,
     AccuracyMethod,
@@ -108,6 +109,7 @@ def main() -> None:
     parser.add_argument("csv", type=Path, help="table with resolution, depth, kernel, expand, top1_percent")
     parser.add_argument("--draws", type=int, default=10)
     options = parser.parse_args()
+    print(circumstances("natdeploy", "scikit-learn", "xgboost-cpu"))
     space = make_space("ofa-mbv3-w1.0")
     genes, error = read_accuracies(options.csv, space)
     for num_train in (100, 300):

@@ -15,6 +15,7 @@ import numpy as np
 from latency_prediction_ofa import RESOLUTIONS, read_labels
 from numpy.typing import NDArray
 
+from benchmarks.machine import circumstances
 from nat_deploy.predictors.latency import AdditivePredictor, BlockIndex, Scores, fit_on_networks, score
 from nat_deploy.predictors.latency.prediction import FloatArray
 from nat_deploy.profiling.choose import SITTING_SIZE, choose_telling
@@ -35,6 +36,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=20)
     parser.add_argument("--noise", type=float, default=0.0)
     arguments = parser.parse_args()
+    print(circumstances("natdeploy", "numpy"))
     index = BlockIndex(make_space("ofa-mbv3-w1.0", resolutions=RESOLUTIONS))
     genes, labels = read_labels(arguments.file, index, DEVICES)
     print(f"noise {100 * arguments.noise:g} %, {arguments.seeds} seeds; mean error, its spread, coverage")

@@ -14,15 +14,14 @@ validation images, is judged on test images: the share of the box between (0, 0)
 
 import argparse
 import contextlib
-import platform
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from datetime import date
 from pathlib import Path
 
 import numpy as np
 import torch
+from machine import circumstances
 
 from nat_deploy.data import DataSplits, load_data
 from nat_deploy.search import ERROR, RunFolder, SearchEvent, SearchSettings, hypervolume, run_search
@@ -129,9 +128,7 @@ def main() -> None:
     torch.set_num_threads(args.threads)
     resolutions = tuple(int(size) for size in args.resolutions.split(","))
     data = load_data(args.data, image_size=max(resolutions), seed=0, max_train=args.max_train)
-    print(
-        f"{date.today()}, {platform.machine()}, python {platform.python_version()}, {args.threads} threads; {data.name}: {len(data.train)} training images"
-    )
+    print(f"{circumstances('natdeploy', 'torch')}, {args.threads} threads; {data.name}: {len(data.train)} training images")
     print(
         f"{args.first_epochs:g} epochs first, then {args.further_epochs:g} before each of {args.iterations} evaluations of {args.archive} networks"
     )

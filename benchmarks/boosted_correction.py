@@ -14,6 +14,7 @@ import numpy as np
 from latency_prediction_ofa import NUM_UNSEEN, RESOLUTIONS, read_labels
 from xgboost import XGBRegressor
 
+from benchmarks.machine import circumstances
 from nat_deploy.predictors.latency import BlockIndex, fit_on_networks, score
 from nat_deploy.predictors.latency.prediction import FloatArray
 from nat_deploy.spaces import Genes, make_space
@@ -30,6 +31,7 @@ def main() -> None:
     parser.add_argument("file", type=Path)
     parser.add_argument("--draws", type=int, default=3)
     arguments = parser.parse_args()
+    print(circumstances("natdeploy", "numpy", "xgboost-cpu"))
     index = BlockIndex(make_space("ofa-mbv3-w1.0", resolutions=RESOLUTIONS))
     genes, labels = read_labels(arguments.file, index)
     print(f"{'':23}{'predictor':>10}{'corrected':>11}{'chosen':>9}{'chose it':>10}")

@@ -26,6 +26,7 @@ import numpy as np
 from latency_prediction_ofa import DEVICES, GPU, METHODS, NUM_FITTED, RESOLUTIONS, read_labels
 from numpy.typing import NDArray
 
+from benchmarks.machine import circumstances
 from nat_deploy.predictors.latency import BlockIndex, TablePredictor, fit_on_networks
 from nat_deploy.predictors.latency.additive import network_observations
 from nat_deploy.predictors.latency.prediction import FloatArray
@@ -203,6 +204,7 @@ def main() -> None:
     parser.add_argument("--draws", type=int, default=20)
     parser.add_argument("--noise", type=float, default=0.0, help="standard deviation of a measurement, as a share")
     arguments = parser.parse_args()
+    print(circumstances("natdeploy", "numpy", "xgboost-cpu"))
     space = make_space("ofa-mbv3-w1.0", resolutions=RESOLUTIONS)
     index = BlockIndex(space)
     genes, labels = read_labels(arguments.file, index)

@@ -3,12 +3,11 @@
 python benchmarks/counting.py
 """
 
-import platform
 import time
-from datetime import date
 
 import numpy as np
 
+from benchmarks.machine import circumstances
 from nat_deploy.spaces import make_space
 
 COUNT, ROUNDS = 100_000, 5
@@ -23,7 +22,7 @@ def main() -> None:
         started = time.perf_counter()
         space.count(genes)
         rates.append(COUNT / (time.perf_counter() - started))
-    print(f"{date.today().isoformat()} | {platform.processor() or platform.machine()} | python {platform.python_version()}")
+    print(circumstances("numpy"))
     print(f"{np.median(rates):,.0f} architectures a second (median of {ROUNDS}, {min(rates):,.0f} to {max(rates):,.0f})")
 
 

@@ -4,19 +4,16 @@ Both files are run in ONNX Runtime too: what matters after the export is that th
 """
 
 import io
-import platform
 import statistics
 import time
 import warnings
 from collections.abc import Callable
-from datetime import UTC, datetime
-from importlib.metadata import version
-from pathlib import Path
 
 import numpy as np
 import onnxruntime
 import torch
 
+from benchmarks.machine import circumstances
 from nat_deploy.data import Normalisation
 from nat_deploy.export import reference_logits, subnet_to_onnx
 from nat_deploy.onnx_graphs import draw_weights
@@ -30,7 +27,7 @@ RESOLUTION = 224
 
 def main() -> None:
     torch.set_num_threads(1)
-    print_machine()
+    print(circumstances("natdeploy", "torch", "onnx", "onnxscript", "onnxruntime"))
     rng = np.random.default_rng(0)
     space = make_space("ofa-mbv3-w1.0")
     architecture = space.decode(np.r_[space.resolutions.index(RESOLUTION), space.sample(rng, 1)[0, 1:]])
@@ -107,17 +104,6 @@ def open_session(model: bytes) -> onnxruntime.InferenceSession:
 
 def run(session: onnxruntime.InferenceSession, images: np.ndarray) -> np.ndarray:
     return session.run(None, {"images": images})[0]
-
-
-def print_machine() -> None:
-    packages = " ".join(f"{name} {version(name)}" for name in ("natdeploy", "torch", "onnx", "onnxscript", "onnxruntime"))
-    print(f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC | {cpu_model()} | python {platform.python_version()} {packages}")
-
-
-def cpu_model() -> str:
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.is_file() else []
-    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.processor())
 
 
 if __name__ == "__main__":

@@ -10,7 +10,8 @@ import time
 import numpy as np
 import torch
 
-from benchmarks.export import make_subnet, open_session, print_machine, run
+from benchmarks.export import make_subnet, open_session, run
+from benchmarks.machine import circumstances
 from nat_deploy.data import Normalisation
 from nat_deploy.export import reference_logits, subnet_to_onnx
 from nat_deploy.spaces import SMALL_IMAGE_RESOLUTIONS, SPACE_NAMES, make_space
@@ -26,7 +27,7 @@ def main() -> None:
     parser.add_argument("--resolutions", type=int, nargs="+", default=SMALL_IMAGE_RESOLUTIONS)
     args = parser.parse_args()
     torch.set_num_threads(1)
-    print_machine()
+    print(circumstances("natdeploy", "torch", "onnx", "onnxruntime"))
     failed = 0
     for name in args.spaces:
         start = time.perf_counter()

@@ -14,13 +14,11 @@ repetitions, as a share of its mean, and how often the faster network was called
 
 import argparse
 import multiprocessing
-import platform
 import tempfile
 import time
 from collections.abc import Callable, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from datetime import date
 from multiprocessing.synchronize import Event
 from pathlib import Path
 from random import Random
@@ -28,9 +26,9 @@ from random import Random
 import numpy as np
 import onnx
 
+from benchmarks.machine import circumstances
 from nat_deploy.onnx_graphs import build_graph
 from nat_deploy.spaces import make_space
-from profilers.device_facts import read_facts
 from profilers.protocol import Timing, measure_sitting
 from profilers.runtimes import open_runtime
 from profilers.runtimes.base import Session
@@ -149,10 +147,9 @@ def _busy(stop: Event, seed: int) -> None:
 
 
 def _report(ratios: dict[str, list[float]], repetitions: int, load: int) -> list[str]:
-    facts = read_facts()
     best = np.median(ratios[_OURS])
     lines = [
-        f"{date.today()}, {facts.cpu_model}, {facts.num_cores} cores, python {platform.python_version()}, one thread",
+        f"{circumstances('natdeploy', 'onnxruntime')} | one thread",
         f"{repetitions} repetitions, {load} processes of background load that go on and off, ratio about {best:.3f}",
         f"{'':36}{'sd of the ratio':>16}{'right order':>13}",
     ]

@@ -15,6 +15,7 @@ import numpy as np
 from latency_prediction_ofa import RESOLUTIONS, read_labels
 from sklearn.linear_model import Ridge
 
+from benchmarks.machine import circumstances
 from nat_deploy.predictors.latency import (
     AdditivePredictor,
     BlockIndex,
@@ -42,6 +43,7 @@ def main() -> None:
     parser.add_argument("file", type=Path)
     parser.add_argument("--draws", type=int, default=10)
     arguments = parser.parse_args()
+    print(circumstances("natdeploy", "numpy"))
     index = BlockIndex(make_space("ofa-mbv3-w1.0", resolutions=RESOLUTIONS))
     genes, labels = read_labels(arguments.file, index, DEVICES)
     of_sources = np.random.default_rng(99).permutation(len(genes))[:NUM_SOURCE]

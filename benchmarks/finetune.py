@@ -21,7 +21,7 @@ import torch
 from numpy.typing import NDArray
 from scipy.stats import binomtest
 
-from benchmarks.export import cpu_model
+from benchmarks.machine import cpu
 from nat_deploy.data import ImageSet, batches, load_data
 from nat_deploy.spaces import Genes, SearchSpace
 from nat_deploy.supernets import Subnet, load_supernet
@@ -96,7 +96,7 @@ def run(seed: int, args: argparse.Namespace) -> dict[str, object]:
     before, after_right, teacher = (right(network, data.test, args) for network in (lesson.start, result.network, lesson.teacher))
     row = {
         "date": f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
-        "machine": f"{cpu_model()}, one thread, torch {torch.__version__}",
+        "machine": f"{cpu()}, one thread, torch {torch.__version__}",
         "settings": {name: value for name, value in vars(args).items() if name not in ("seeds", "results")},
         "seed": seed,
         "learning_rate": best,

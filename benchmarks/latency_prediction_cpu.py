@@ -19,6 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks.machine import circumstances
 from nat_deploy.predictors.latency import (
     BASELINES,
     STATISTICS,
@@ -50,6 +51,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=None)
     arguments = parser.parse_args()
+    print(circumstances("natdeploy", "onnxruntime"))
     out = arguments.out or Path(tempfile.mkdtemp(prefix="natdeploy-latency-"))
     low, high = arguments.resolutions
     space = make_space(arguments.space, resolutions=tuple(range(low, high + 1, 4)))

@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 from xgboost import XGBRegressor
 
+from benchmarks.machine import circumstances
 from nat_deploy.predictors.latency import BlockIndex, Prediction, Scores, fit_baseline, fit_on_networks, score
 from nat_deploy.predictors.latency.prediction import FloatArray
 from nat_deploy.spaces import Architecture, Genes, make_space
@@ -35,6 +36,7 @@ def main() -> None:
     parser.add_argument("file", type=Path)
     parser.add_argument("--draws", type=int, default=10)
     arguments = parser.parse_args()
+    print(circumstances("natdeploy", "numpy", "xgboost-cpu"))
     index = BlockIndex(make_space("ofa-mbv3-w1.0", resolutions=RESOLUTIONS))
     genes, labels = read_labels(arguments.file, index)
     print(f"{'':14}{'':5}{'':18}{'MAPE':>8}{'worst':>8}{'+-5 %':>8}{'+-10 %':>8}{'tau':>7}{'in 95 %':>9}{'fit':>9}")

@@ -27,6 +27,7 @@ from ofa.imagenet_classification.elastic_nn.networks import OFAMobileNetV3
 from ofa.imagenet_classification.elastic_nn.utils import set_running_statistics
 from torch import Tensor
 
+from benchmarks.machine import cpu
 from nat_deploy.data import ImageSet, batches, calibration_batches
 from nat_deploy.spaces import Architecture, OfaMobileNetV3Space
 from nat_deploy.supernets import MBConvSupernet
@@ -228,7 +229,7 @@ def _random_images(count: int, resolution: int, generator: torch.Generator) -> I
 
 
 def _machine(device: str) -> str:
-    return torch.cuda.get_device_name() if device.startswith("cuda") else "AMD EPYC, 2 shared cores beside other work"
+    return torch.cuda.get_device_name() if device.startswith("cuda") else cpu()
 
 
 if __name__ == "__main__":

@@ -1,13 +1,10 @@
 """How many ONNX graphs of blocks are built and checked in a second: `python benchmarks/onnx_graphs.py`."""
 
-import platform
 import time
-from datetime import UTC, datetime
-from importlib.metadata import version
-from pathlib import Path
 
 import numpy as np
 
+from benchmarks.machine import circumstances
 from nat_deploy.onnx_graphs import build_graph
 from nat_deploy.spaces import make_space
 
@@ -16,7 +13,7 @@ ROUNDS = 3
 
 
 def main() -> None:
-    print_machine()
+    print(circumstances("natdeploy", "onnx", "numpy"))
     for name in ("ofa-mbv3-w0.35", "ofa-mbv3-w1.0", "ofa-mbv3-w1.2"):
         measure(name)
 
@@ -41,17 +38,6 @@ def rates(chains: list, rng: np.random.Generator) -> tuple[float, float]:
     for chain in chains:
         build_graph(chain, rng=rng).SerializeToString()
     return len(chains) / (time.perf_counter() - clock), len(chains) / (time.process_time() - cpu)
-
-
-def print_machine() -> None:
-    packages = " ".join(f"{name} {version(name)}" for name in ("natdeploy", "onnx", "numpy"))
-    print(f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC | {cpu_model()} | python {platform.python_version()} {packages}")
-
-
-def cpu_model() -> str:
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.is_file() else []
-    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.processor())
 
 
 if __name__ == "__main__":

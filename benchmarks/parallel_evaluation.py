@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from benchmarks.machine import cpu
 from nat_deploy.data import load_data
 from nat_deploy.search import ERROR
 from nat_deploy.supernets import load_supernet
@@ -80,7 +81,7 @@ def main() -> None:
         },
         "starting_workers_s": starting_s,
         "same_errors": len({tuple(found) for found in errors.values()}) == 1,
-        "machine": "AMD EPYC, 2 shared cores",
+        "machine": cpu(),
     }
     RESULTS.mkdir(exist_ok=True)
     (RESULTS / "parallel_evaluation.json").write_text(json.dumps(result, indent=1) + "\n")

@@ -12,6 +12,7 @@ from collections.abc import Callable
 import numpy as np
 from xgboost import XGBRegressor
 
+from benchmarks.machine import circumstances
 from nat_deploy.predictors.latency import BlockIndex, load_table, predictor_from_table
 from nat_deploy.profiling import shipped_tables_folder
 from nat_deploy.spaces import make_space
@@ -23,6 +24,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--networks", type=int, default=20000)
     arguments = parser.parse_args()
+    print(circumstances("natdeploy", "numpy", "xgboost-cpu"))
     space = make_space("ofa-mbv3-w1.0", resolutions=tuple(range(160, 257, 4)))
     table = load_table(next(shipped_tables_folder().glob("*fp32*/ofa-mbv3-w1.0.json")))
     predictor = predictor_from_table(space, table)

@@ -5,20 +5,18 @@ needs a C++ compiler. With `--exporter`, ExecuTorch's own export of one subnet i
 """
 
 import argparse
-import platform
 import tempfile
 import time
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from random import Random
 
 import numpy as np
 import torch
 
+from benchmarks.machine import circumstances
 from nat_deploy.conversion import convert, read_layers, write_executorch
 from nat_deploy.onnx_graphs import build_graph, draw_weights
 from nat_deploy.spaces import Architecture, SearchSpace, make_space
@@ -51,7 +49,10 @@ def main() -> None:
     parser.add_argument("--exporter", action="store_true", help="also time ExecuTorch's own exporter")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    print_machine()
+    print(
+        circumstances("natdeploy", "onnxruntime", "openvino", "ai-edge-litert", "executorch", "torch")
+        + " | 1 thread, fp32, batch 1"
+    )
     space = make_space(SPACE, resolutions=RESOLUTIONS)
     rng = np.random.default_rng(0)
     genes = space.sample(rng, len(RESOLUTIONS))
@@ -149,25 +150,6 @@ def make_network(space: SearchSpace, architecture: Architecture, rng: np.random.
     subnet = Subnet(blocks)
     subnet.load_weights({name: torch.from_numpy(values) for name, values in weights.items()})
     return subnet.eval(), build_graph(blocks, weights=weights)
-
-
-def print_machine() -> None:
-    packages = ["natdeploy", "onnxruntime", "openvino", "ai-edge-litert", "executorch", "torch"]
-    found = []
-    for package in packages:
-        try:
-            found.append(f"{package} {version(package)}")
-        except PackageNotFoundError:
-            continue
-    print(
-        f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC | {cpu_model()}, 1 thread, fp32, batch 1 | python {platform.python_version()} {' '.join(found)}"
-    )
-
-
-def cpu_model() -> str:
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.is_file() else []
-    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.processor())
 
 
 if __name__ == "__main__":

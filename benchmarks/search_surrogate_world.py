@@ -1,15 +1,17 @@
 """The search beside others, in a world without training.
 
-A model fitted on all measured accuracies of a table stands for the truth; MACs are the second objective. Each method may ask the truth a given number of times; the
-hypervolume of everything it asked is reported, as the mean over seeds with a 95 % interval.
+A model fitted on all measured accuracies of a table stands for the truth; MACs are the second objective, or others that are counted. Each method may ask the truth a
+given number of times; the hypervolume of everything it asked is reported, as the mean over seeds with a 95 % interval.
 
-    ours        this package: surrogate chosen by cross-validation, evolution on it, infill
-    msunas      the settings of MSuNAS: RBF ensemble, 40 x 20 evolution, 8 candidates an iteration from 100 initial ones
+    ours        this package: surrogates and candidates an iteration as a search has them by default; 50 initial ones and 50 generations, half of the default
+    msunas      the settings of MSuNAS: RBF ensemble, 40 x 20 evolution, 8 candidates an iteration from 100 initial ones; it is given our features, which rank better
+                than its own encoding, and the survival rule of NSGA-III in place of its own choice of candidates
     nsga2       NSGA-II asking the truth itself
     ofa         OFA's evolution asking the truth itself: for several MACs limits in turn, the best quarter mutated and crossed
     random      balanced-depth samples
 
-    python benchmarks/search_surrogate_world.py ofa_accuracy.csv --seeds 20
+    python benchmarks/search_surrogate_world.py ofa_accuracy.csv --seeds 20 --world rbf
+    python benchmarks/search_surrogate_world.py ofa_accuracy.csv --seeds 10 --objectives macs num_params peak_activation_bytes
 """
 
 import argparse
@@ -18,11 +20,13 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from accuracy_surrogates import read_accuracies
 from numpy.typing import NDArray
 
+from benchmarks.machine import circumstances
 from nat_deploy.predictors.accuracy import ACCURACY_METHODS, AccuracyMethod, AccuracyPredictor, choose_surrogate, fit_surrogate
 from nat_deploy.search import Evaluations, SearchSettings, hypervolume, make_problem
 from nat_deploy.search.archive import not_among
@@ -31,6 +35,7 @@ from nat_deploy.search.infill import choose_infill
 from nat_deploy.search.initial import sample_initial_archive
 from nat_deploy.search.nsga3 import evolve
 from nat_deploy.search.problem import SearchProblem
+from nat_deploy.search.survival import survive
 from nat_deploy.spaces import Genes, make_space
 
 RESOLUTIONS = tuple(range(128, 225, 4))
@@ -140,6 +145,7 @@ class BySurrogate:
     """Initial archive, then rounds of surrogate, evolution and infill; the archive keeps everything."""
 
     methods: tuple[AccuracyMethod, ...]
+    infill: Literal["improvement", "survival"]
     initial: int
     per_round: int
     population_size: int
@@ -161,21 +167,33 @@ class BySurrogate:
             found = evolve(
                 problem.space, objectives, start, rng, population_size=self.population_size, generations=self.generations
             )
-            found = found[not_among(found, archive.genes)]
-            candidates = Evaluations(
-                objectives=problem.names,
-                genes=found,
-                values=objectives(found)[0],
-                measured=np.zeros(len(found), dtype=np.bool_),
-                supernet_version=0,
-            )
-            nothing = np.zeros(len(found))  # there are no budgets
-            truth.error(choose_infill(candidates, nothing, nothing, archive, self.per_round, rng).genes)
+            truth.error(self.choose(found[not_among(found, archive.genes)], surrogate, archive, problem, rng))
+
+    def choose(
+        self, found: Genes, surrogate: AccuracyPredictor, archive: Evaluations, problem: SearchProblem, rng: np.random.Generator
+    ) -> Genes:
+        errors, nothing = surrogate.predict(found), np.zeros(len(found))  # there are no budgets
+        values = problem.values(found, errors.mean)
+        if self.infill == "survival":
+            return found[survive(values, nothing, self.per_round, rng)]
+        measured = np.zeros(len(found), dtype=np.bool_)
+        candidates = Evaluations(objectives=problem.names, genes=found, values=values, measured=measured, supernet_version=0)
+        spread = np.zeros_like(values)
+        spread[:, 0] = errors.std
+        return choose_infill(candidates, spread, nothing, nothing, archive, problem.reference, self.per_round, rng).genes
 
 
+DEFAULTS = SearchSettings()
 METHODS: dict[str, Method] = {
-    "ours": BySurrogate(methods=("additive", "trees"), initial=50, per_round=25, population_size=100, generations=50),
-    "msunas": BySurrogate(methods=("rbf",), initial=100, per_round=8, population_size=40, generations=20),
+    "ours": BySurrogate(
+        methods=DEFAULTS.surrogates,
+        infill="improvement",
+        initial=DEFAULTS.initial_size // 2,
+        per_round=DEFAULTS.new_per_iteration,
+        population_size=DEFAULTS.population_size,
+        generations=DEFAULTS.generations // 2,
+    ),
+    "msunas": BySurrogate(methods=("rbf",), infill="survival", initial=100, per_round=8, population_size=40, generations=20),
     "nsga2": search_by_nsga2,
     "ofa": search_by_ofa,
     "random": search_at_random,
@@ -193,17 +211,24 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("csv", type=Path)
     parser.add_argument("--seeds", type=int, default=20)
+    parser.add_argument("--first-seed", type=int, default=0)
+    parser.add_argument("--objectives", nargs="+", default=["macs"], help="counted costs beside the error")
     parser.add_argument("--methods", nargs="+", choices=list(METHODS), default=list(METHODS))
     parser.add_argument("--world", choices=ACCURACY_METHODS, default="gaussian", help="model that stands for the truth")
     options = parser.parse_args()
+    print(circumstances("natdeploy", "numpy", "pymoo"))
     space = make_space("ofa-mbv3-w1.0", resolutions=RESOLUTIONS)
     genes, error = read_accuracies(options.csv, space)
     model = fit_surrogate(options.world, space, genes, error, np.random.default_rng(0))
-    problem = make_problem(space, SearchSettings(objectives=("error_percent", "macs")), {})
-    print(f"world {options.world}; hypervolume after evaluations: " + " ".join(f"{count:>17}" for count in CHECKPOINTS))
+    problem = make_problem(space, SearchSettings(objectives=("error_percent", *options.objectives)), {})
+    print(
+        f"world {options.world}, error and {', '.join(options.objectives)}; hypervolume after evaluations: "
+        + " ".join(f"{count:>17}" for count in CHECKPOINTS)
+    )
+    seeds = range(options.first_seed, options.first_seed + options.seeds)
     for name in options.methods:
         start = time.process_time()
-        truths = [run(METHODS[name], problem, model, seed, CHECKPOINTS[-1]) for seed in range(options.seeds)]
+        truths = [run(METHODS[name], problem, model, seed, CHECKPOINTS[-1]) for seed in seeds]
         volumes = np.array([[truth.hypervolume(count) for count in CHECKPOINTS] for truth in truths])
         half = 1.96 * volumes.std(axis=0, ddof=1) / np.sqrt(len(volumes)) if len(volumes) > 1 else np.zeros(len(CHECKPOINTS))
         cells = " ".join(f"{mean:.5f} ± {width:.5f}" for mean, width in zip(volumes.mean(axis=0), half, strict=True))

@@ -15,6 +15,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.machine import circumstances
 from nat_deploy.predictors.accuracy import choose_surrogate
 from nat_deploy.search.archive import Evaluations, not_among
 from nat_deploy.search.infill import choose_infill
@@ -66,9 +67,11 @@ def iterate(archive: Evaluations, rng: np.random.Generator) -> tuple[dict[str, f
         "evolution",
         lambda: evolve(SPACE, objectives, archive.genes, rng, population_size=POPULATION, generations=GENERATIONS),
     )
-    candidates = evaluations(found, objectives(found)[0])
-    none = np.zeros(len(found))
-    chosen = timed("infill", lambda: choose_infill(candidates, none, none, archive, INFILL, rng))
+    errors, none = surrogate.predict(found), np.zeros(len(found))
+    candidates = evaluations(found, np.concatenate([errors.mean[:, None], costs(found)], axis=1))
+    spread = np.stack([errors.std, none, none, none], axis=1)
+    reference = np.concatenate([[100.0], costs(SPACE.encode(SPACE.largest())[None])[0]])
+    chosen = timed("infill", lambda: choose_infill(candidates, spread, none, none, archive, reference, INFILL, rng))
     zeros = np.zeros(len(archive))
     timed(
         "survival", lambda: survive_aimed(archive.values, zeros, zeros, max(1, len(archive) - len(chosen)), rng, aimed_share=0.0)
@@ -91,6 +94,7 @@ def main() -> None:
     parser.add_argument("--sizes", type=int, nargs="+", default=[100, 300, 1000, 2000], help="members of the archive")
     parser.add_argument("--repetitions", type=int, default=3)
     options = parser.parse_args()
+    print(circumstances("natdeploy", "numpy", "scikit-learn"))
     iterate(random_archive(30, np.random.default_rng(0)), np.random.default_rng(0))  # imports are no part of an iteration
     print(f"libraries alone: {_peak_mib():.0f} MiB")
     for size in options.sizes:

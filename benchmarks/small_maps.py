@@ -9,15 +9,14 @@ ninth; then single layers, forward and backward.
 
 import argparse
 import copy
-import platform
 import time
 from collections.abc import Callable
-from datetime import date
 from unittest.mock import patch
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from machine import circumstances
 from torch import Tensor
 
 from nat_deploy.spaces import OfaMobileNetV3Space
@@ -89,7 +88,7 @@ def main() -> None:
     parser.add_argument("--repetitions", type=int, default=9)
     args = parser.parse_args()
     torch.set_num_threads(1)
-    print(f"{date.today()}, {platform.machine()}, python {platform.python_version()}, torch {torch.__version__}, one thread")
+    print(f"{circumstances('torch')} | one thread")
     for resolution in RESOLUTIONS:
         found = steps(args.width, resolution, args.batch_size, args.repetitions)
         print(f"step of ofa-mbv3-w{args.width:g}, {resolution} px, batch {args.batch_size}: {found}", flush=True)

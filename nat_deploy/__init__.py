@@ -15,10 +15,12 @@ if TYPE_CHECKING:
     from nat_deploy.profiling import find_device as find_device
     from nat_deploy.report import write_report as write_report
     from nat_deploy.spaces.subnet_file import load_subnet as load_subnet
+    from nat_deploy.walk import ExportOptions as ExportOptions
     from nat_deploy.walk import SearchRequest as SearchRequest
     from nat_deploy.walk import SilentListener as SilentListener
     from nat_deploy.walk import benchmark_files as benchmark_files
     from nat_deploy.walk import describe_subnet as describe_subnet
+    from nat_deploy.walk import export_files as export_files
     from nat_deploy.walk import finetune_network as finetune_network
     from nat_deploy.walk import load_request as load_request
     from nat_deploy.walk import profile_device as profile_device
@@ -26,11 +28,13 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "BudgetError": "nat_deploy.errors",
+    "ExportOptions": "nat_deploy.walk",
     "NatDeployError": "nat_deploy.errors",
     "SearchRequest": "nat_deploy.walk",
     "SilentListener": "nat_deploy.walk",
     "benchmark_files": "nat_deploy.walk",
     "describe_subnet": "nat_deploy.walk",
+    "export_files": "nat_deploy.walk",
     "export_subnet": "nat_deploy.export",
     "find_device": "nat_deploy.profiling",
     "finetune_network": "nat_deploy.walk",

@@ -103,6 +103,14 @@ for found in pkgutil.walk_packages(getattr(module, "__path__", []), package + ".
 """
 
 
+def test_the_command_line_begins_without_what_few_commands_need() -> None:
+    """These take longer to import than all the rest, and every command would wait for them."""
+    slow = ("torchvision", "torch._dynamo", "sklearn", "xgboost", "pymoo", "moocore", "onnxruntime", "asyncssh")
+    program = f"import sys, nat_deploy.cli.app, nat_deploy.walk; print([name for name in {slow} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=ROOT, check=True)
+    assert done.stdout.strip() == "[]"
+
+
 @pytest.mark.parametrize(
     ("package", "blocked"),
     [

@@ -22,6 +22,12 @@ Workers = Annotated[
         "With --cluster, workers there."
     ),
 ]
+TrainOn = Annotated[
+    str,
+    typer.Option(
+        "--train-on", help="Where networks are trained: cpu, cuda, or by default the GPU of this machine if there is one."
+    ),
+]
 Cluster = Annotated[
     str | None, typer.Option(help="Address of a Ray cluster that evaluates networks: HOST:PORT, auto, or local for this machine.")
 ]

@@ -24,6 +24,12 @@ def tell(message: str) -> None:
     print(message, file=sys.stderr, flush=True)
 
 
+def tell_of_waiting(event: Mapping[str, object]) -> None:
+    """Of a device's events the one that a person must know of, or nothing seems to happen: another profiler holds it."""
+    if event.get("event") == "waiting":
+        tell(str(event["message"]))
+
+
 @contextmanager
 def progress_bar() -> Iterator["ProgressBar"]:
     """Progress on standard error; where that is not a terminal, a line when a step begins."""

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from profilers import Comparison
 
 _PERCENTILES = (90, 95, 99)
+_FAR = 3.0  # from so many times on, percent are hard to read
 
 
 def benchmark(
@@ -35,7 +36,7 @@ def benchmark(
     json: Json = False,
 ) -> None:
     """Measure model files on a device: latency with interval and percentiles, throughput, memory; the prediction beside it."""
-    from nat_deploy.cli._output import answer, progress_bar
+    from nat_deploy.cli._output import answer, progress_bar, tell_of_waiting
     from nat_deploy.errors import InputError
     from nat_deploy.walk.benchmark import benchmark_files
     from profilers import Settings
@@ -53,6 +54,7 @@ def benchmark(
             threads=thread_counts,
             settings=settings,
             allow_power_mode=allow_power_mode,
+            on_event=tell_of_waiting,
         )
         progress.update("measuring", 1, 1)
     lines = [line for result in found.results for line in _lines(result)]
@@ -70,17 +72,19 @@ def benchmark(
 def _table(throughputs: Sequence["Throughput"]) -> list[str]:
     if not throughputs:
         return []
-    rows = [
-        f"{row.images_per_second:10.1f} ({row.low:.1f} to {row.high:.1f})  batch {row.batch_size}, threads {row.threads}, {row.model}"
-        for row in throughputs
-    ]
+    rows = []
+    for row in throughputs:
+        predicted = "" if row.predicted_images_per_second is None else f", predicted {row.predicted_images_per_second:.1f}"
+        measured = f"{row.images_per_second:10.1f} ({row.low:.1f} to {row.high:.1f})"
+        rows.append(f"{measured}  batch {row.batch_size}, threads {row.threads}, {row.name}{predicted}")
     return ["images a second (interval):", *rows]
 
 
 def _throughput_document(row: "Throughput") -> dict[str, object]:
     from dataclasses import asdict
 
-    return asdict(row) | {"model": str(row.model)}
+    document = asdict(row)
+    return {"model": document.pop("name"), **document, "predicted_images_per_second": row.predicted_images_per_second}
 
 
 def _lines(result: "BenchmarkResult") -> list[str]:
@@ -88,7 +92,7 @@ def _lines(result: "BenchmarkResult") -> list[str]:
     shown = [f"p25 {measured.p25_ms:.3f} ms"]
     shown += [f"{name[:-3]} {value:.3f} ms" for name, value in _percentiles(result).items() if value is not None]
     lines = [
-        f"{result.model} on {measured.target.key}, {result.num_bytes / 1e6:.2f} MB, loaded in {measured.load_ms:.0f} ms",
+        f"{result.name} on {measured.target.key}, {result.num_bytes / 1e6:.2f} MB, loaded in {measured.load_ms:.0f} ms",
         f"median {measured.median_ms:.3f} ms ({measured.low_ms:.3f} to {measured.high_ms:.3f}), {', '.join(shown)}",
         f"{result.images_per_second:.0f} images a second, one after the other",
     ]
@@ -109,6 +113,8 @@ def _lines(result: "BenchmarkResult") -> list[str]:
 
 def _sentence(file: Path, first: Path, compared: "Comparison") -> str:
     """How a file compares with the first one, in percent of the time of the first."""
+    if compared.low > _FAR:
+        return f"{file} against {first}: takes {compared.ratio:.1f} times as long ({compared.low:.1f} to {compared.high:.1f})"
     low, middle, high = (100 * (ratio - 1) for ratio in (compared.low, compared.ratio, compared.high))
     if compared.verdict == "no difference":
         return f"{file} against {first}: no difference outside the noise ({low:+.1f} % to {high:+.1f} %)"
@@ -127,7 +133,7 @@ def _document(result: "BenchmarkResult") -> dict[str, object]:
 
     measured = result.measurement
     return {
-        "model": str(result.model),
+        "model": result.name,
         "target": measured.target.key,
         "num_bytes": result.num_bytes,
         "median_ms": measured.median_ms,

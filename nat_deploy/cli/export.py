@@ -1,14 +1,10 @@
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from nat_deploy.cli._engine import export_as_engine
 from nat_deploy.cli._options import Json, Subnet
-
-if TYPE_CHECKING:
-    from nat_deploy.export import QuantisationReport
 
 
 class PrecisionName(StrEnum):
@@ -28,16 +24,28 @@ class Int8Runtime(StrEnum):
 
 def export(
     subnet: Subnet,
-    format: Annotated[str, typer.Option(help="onnx, openvino, executorch, litert, trt or trt-rtx.")] = "onnx",
-    device: Annotated[str | None, typer.Option(help="Device that builds a trt engine; by default this machine's GPU.")] = None,
+    format: Annotated[
+        list[str] | None,
+        typer.Option(help="onnx (default), openvino, executorch, litert, trt or trt-rtx; may be given several times."),
+    ] = None,
+    device: Annotated[
+        list[str] | None,
+        typer.Option(help="Device that builds a trt engine; by default this machine's GPU. May be given several times."),
+    ] = None,
     compute_capability: Annotated[
         list[str] | None, typer.Option(help="GPU that a trt-rtx engine is for, as 8.6; may be given several times.")
     ] = None,
     batch_size: Annotated[int | None, typer.Option(min=1, help="Batch size of an engine; by default the device's.")] = None,
-    out: Annotated[Path | None, typer.Option(help="File to write; by default beside the subnet.")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="File to write, or where several are asked for their folder; by default beside the subnet."),
+    ] = None,
     precision: Annotated[
-        PrecisionName, typer.Option(help="In which numbers the model computes; int8 needs --calibrate.")
-    ] = PrecisionName.fp32,
+        list[PrecisionName] | None,
+        typer.Option(
+            help="In which numbers the model computes: fp32 (default), fp16 or int8, which needs --calibrate. May be given several times."
+        ),
+    ] = None,
     weights: Annotated[Path | None, typer.Option(help="Cut the weights out of this supernet file.")] = None,
     calibrate: Annotated[
         str | None,
@@ -46,76 +54,52 @@ def export(
     max_drop: Annotated[
         float, typer.Option(help="Most points of accuracy that int8 may cost on validation images; layers stay in float for it.")
     ] = 1.0,
+    qat_epochs: Annotated[
+        int,
+        typer.Option(
+            min=0, help="Where int8 would leave layers in float: train in int8 for so many epochs, and keep what is better."
+        ),
+    ] = 0,
     runtime: Annotated[Int8Runtime, typer.Option(help="Who will run an int8 model.")] = Int8Runtime.onnxruntime,
     preprocessing: Annotated[
         bool, typer.Option("--preprocessing", help="Take pixels, uint8 (batch, height, width, RGB), and normalise them inside.")
     ] = False,
     json: Json = False,
 ) -> None:
-    """Export a subnet; its outputs are compared with the network's, and nothing is kept if they differ."""
-    from dataclasses import asdict
+    """Export a subnet; its outputs are compared with the network's, and nothing is kept if they differ.
 
-    from nat_deploy.cli._output import answer, progress_bar
-    from nat_deploy.export import ENGINE_FORMATS, check_format, export_subnet, find_format
-    from nat_deploy.spaces.subnet_file import load_subnet
+    Several formats, precisions and devices give a file for each combination. One that fails does not stop the others.
+    """
+    from nat_deploy.cli._exports import describe, describe_table, document, document_several
+    from nat_deploy.cli._output import answer, progress_bar, tell
+    from nat_deploy.walk import ExportOptions, export_files
 
-    check_format(format)
-    if format in ENGINE_FORMATS:
-        export_as_engine(
-            lambda path: export_subnet(
-                load_subnet(subnet),
-                path,
-                precision=precision.value,
+    with progress_bar() as progress:
+        exported = export_files(
+            subnet,
+            out,
+            formats=format or ("onnx",),
+            precisions=[name.value for name in precision or (PrecisionName.fp32,)],
+            devices=device or (),
+            options=ExportOptions(
                 weights=weights,
                 calibrate=calibrate,
                 max_drop=max_drop,
-                int8_form="tensorrt",
+                int8_form=runtime.value,
+                qat_epochs=qat_epochs,
                 preprocessing=preprocessing,
+                batch_size=batch_size,
+                compute_capabilities=tuple(compute_capability or ()),
             ),
-            out or subnet.with_suffix(".engine"),
-            format=format,
-            device_name=device,
-            precision=precision.value,
-            batch_size=batch_size,
-            compute_capabilities=compute_capability or (),
-            as_json=json,
-        )
-        return
-    with progress_bar() as progress:
-        report = export_subnet(
-            load_subnet(subnet),
-            out or subnet.with_suffix(find_format(format).suffixes[0]),
-            format=format,
-            precision=precision.value,
-            weights=weights,
-            calibrate=calibrate,
-            max_drop=max_drop,
-            int8_form=runtime.value,
-            preprocessing=preprocessing,
             on_step=progress.update,
         )
-    parity, quantisation = report.parity, report.sidecar.quantisation
-    lines = [
-        f"{report.model}: {precision.value}, {report.sidecar.num_bytes / 1e6:.2f} MB; outputs of {parity.num_images} {parity.images} "
-        f"images differ by {parity.median_relative_error:.1e} typically and {parity.relative_error:.1e} at most (relative), "
-        f"{parity.top1_agreement:.0%} of them in the same class",
-    ]
-    if quantisation is not None:
-        lines += _describe(quantisation)
-    document = {
-        "model": str(report.model),
-        "sidecar": str(report.sidecar_file),
-        "precision": precision.value,
-        "parity": asdict(parity),
-        "quantisation": None if quantisation is None else asdict(quantisation),
-    }
-    answer("\n".join([*lines, str(report.sidecar_file)]), document, as_json=json)
-
-
-def _describe(quantisation: "QuantisationReport") -> list[str]:
-    lost = (
-        f"accuracy on {quantisation.num_validation_images} validation images {quantisation.top1_percent:.2f} %, "
-        f"{quantisation.drop_points:+.2f} points lost (allowed {quantisation.max_drop:g})"
-    )
-    layers = quantisation.float_layers
-    return [lost, f"{len(layers)} of {quantisation.num_layers} layers in float" + (f": {', '.join(layers)}" if layers else "")]
+    if len(exported) == 1 and exported[0].report is not None:
+        report = exported[0].report
+        answer(describe(report, qat_epochs=qat_epochs), document(report), as_json=json)
+        return
+    answer(describe_table(exported), document_several(exported), as_json=json)
+    for one in exported:
+        if one.error is not None:
+            tell(f"natdeploy: {one.file}: {one.error}")
+    if any(one.error is not None for one in exported):
+        raise typer.Exit(1)

@@ -3,7 +3,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from nat_deploy.cli._options import Json, Subnet
+from nat_deploy.cli._options import Json, Subnet, TrainOn
 
 if TYPE_CHECKING:
     from nat_deploy.walk import FinetuneAnswer
@@ -25,6 +25,7 @@ def finetune(
     epochs: Annotated[int, typer.Option(min=1, help="Most epochs of each of the two stages.")] = 30,
     learning_rate: Annotated[float, typer.Option(help="The largest one, of AdamW.")] = 5e-4,
     seed: Annotated[int, typer.Option(help="Of all randomness; outside a search also of the division into parts.")] = 0,
+    train_on: TrainOn = "auto",
     out: Annotated[Path | None, typer.Option(help="Folder to write; by default finetuned/ beside the subnet.")] = None,
     json: Json = False,
 ) -> None:
@@ -50,6 +51,7 @@ def finetune(
             data=data,
             supernet=supernet,
             settings=FinetuneSettings(epochs=epochs, learning_rate=learning_rate, seed=seed),
+            train_on=train_on,
             listener=FinetuneListener(on_decode=progress.on_decode, on_epoch=on_epoch),
         )
     answer(_describe(found), _document(found), as_json=json)

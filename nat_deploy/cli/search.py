@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from nat_deploy.cli._options import AllowPowerMode, Cluster, Json, Workers, parse_resolutions
+from nat_deploy.cli._options import AllowPowerMode, Cluster, Json, TrainOn, Workers, parse_resolutions
 
 
 def search(
@@ -61,6 +61,7 @@ def search(
     finalists: Annotated[int, typer.Option(min=1, help="Networks to measure and return.")] = 4,
     seed: Annotated[int, typer.Option(help="Of all randomness.")] = 0,
     out: Annotated[Path | None, typer.Option(help="Folder of the run; by default runs/DATE-TIME.")] = None,
+    train_on: TrainOn = "auto",
     workers: Workers = None,
     cluster: Cluster = None,
     resume: Annotated[
@@ -106,6 +107,7 @@ def search(
             finalists=finalists,
             seed=seed,
             allow_power_mode=allow_power_mode,
+            train_on=train_on,
             workers=workers,
             cluster=cluster,
         )

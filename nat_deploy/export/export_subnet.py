@@ -20,17 +20,19 @@ from numpy.typing import NDArray
 from nat_deploy.data import DataSplits, ImageSet, Normalisation, Progress, calibration_batches, load_data
 from nat_deploy.errors import InputError
 from nat_deploy.export.formats import ENGINE_FORMATS, ModelFormat, find_format
-from nat_deploy.export.inference import Images, Logits
-from nat_deploy.export.parity import ParityReport, Tolerance, compare, run_model
+from nat_deploy.export.inference import Images, Logits, run_node_by_node
+from nat_deploy.export.parity import SIMULATION_TOLERANCE, ParityReport, Tolerance, compare, run_model
 from nat_deploy.export.preprocessing import from_pixels, to_pixels
-from nat_deploy.export.quantisation import LabelledImages, OnStep, QuantisationReport, quantise
+from nat_deploy.export.quantisation import LabelledImages, OnStep
+from nat_deploy.export.quantisation_aware import Int8Subnet, quantise_with_training
 from nat_deploy.export.sidecar import Part, Sidecar, save_sidecar, sidecar_path
 from nat_deploy.export.to_onnx import subnet_to_onnx
 from nat_deploy.export.weights import calibrated, check_classes, find_weights, hash_weights
 from nat_deploy.files import open_atomically, writing_error
-from nat_deploy.onnx_graphs import OPSET, Int8Form, Precision, Quantisation
+from nat_deploy.onnx_graphs import OPSET, Int8Form, Precision
 from nat_deploy.spaces.subnet_file import SubnetFile
-from nat_deploy.supernets import Subnet
+from nat_deploy.supernets import Subnet, predict_logits
+from nat_deploy.training.quantised_subnet import QuantisedSubnet
 from profilers.runtimes import open_runtime
 
 _MAX_VALIDATION_IMAGES = 2000  # accuracy is then known to a point or so, and the drop, on the same images, to a third of that
@@ -62,6 +64,7 @@ def export_subnet(
     calibrate: str | Path | None = None,
     max_drop: float = 1.0,
     int8_form: Int8Form = "onnxruntime",
+    qat_epochs: int = 0,
     preprocessing: bool = False,
     normalisation: Normalisation | None = None,
     num_images: int = 16,
@@ -85,6 +88,7 @@ def export_subnet(
             outputs are compared on its validation images. By default statistics stay as they are and random images are compared.
         max_drop: Most points of accuracy on validation images that int8 may cost; layers stay in float until it is met.
         int8_form: Whose rules for int8 the model keeps; TensorRT refuses what ONNX Runtime runs fast.
+        qat_epochs: Where int8 would leave layers in float, so many epochs of quantisation-aware training are tried, and kept if they are better.
         preprocessing: Let the model take pixels, uint8 (n, R, R, 3), and normalise them itself.
         normalisation: What the network was trained with; by default what the weights say, else the data set's, else ImageNet's.
         num_images: Images whose outputs are compared, at least 2; int8 compares 64 if there are so many.
@@ -110,6 +114,10 @@ def export_subnet(
         fold_batch_norm = True
     _check_place(out, model_format)
     _check_precision(precision, calibrate is not None, fold_batch_norm, max_drop)
+    if qat_epochs < 0 or (qat_epochs and precision != "int8"):
+        raise InputError(
+            f"qat_epochs must be at least 0, and 0 in {precision}, but it is {qat_epochs}; export with --precision int8"
+        )
     if num_images < 2:
         raise InputError(f"at least 2 images must be compared, but {num_images} came; ask for more")
     if num_calibration_images < 1:
@@ -131,20 +139,22 @@ def export_subnet(
         known = data.normalisation
     known = known or Normalisation()
     arrays = subnet.numpy_weights()
-    quantisation: Quantisation | None = None
-    quantised: QuantisationReport | None = None
+    int8: Int8Subnet | None = None
     if precision == "int8" and data is not None:
         check_classes(data, found, purpose="judge int8")
-        quantisation, quantised = quantise(
-            subnet_file.space.blocks(arch),
-            arrays,
-            images=_draw(data.train, arch.resolution, num_calibration_images, seed).images,
+        int8 = quantise_with_training(
+            subnet,
+            data,
+            calibration=_draw(data.train, arch.resolution, num_calibration_images, seed),
             validation=_draw(_held_out(data), arch.resolution, _MAX_VALIDATION_IMAGES, seed),
+            epochs=qat_epochs,
+            checkpoint=out,
             form=int8_form,
             max_drop=max_drop,
             seed=seed,
             on_step=on_step,
         )
+        arrays = int8.subnet.numpy_weights()
         num_images = max(num_images, _MIN_INT8_IMAGES)
     model = subnet_to_onnx(
         subnet_file.space,
@@ -154,7 +164,7 @@ def export_subnet(
         class_names=found.class_names,
         fold_batch_norm=fold_batch_norm,
         precision=precision,
-        quantisation=quantisation,
+        quantisation=None if int8 is None else int8.quantisation,
         preprocessing=preprocessing,
     )
     contents = model_format.write(model)
@@ -164,13 +174,24 @@ def export_subnet(
         given = to_pixels(images, known)
         images = from_pixels(given, known)
     allowed = Tolerance.of(precision)
+    simulation = None if int8 is None else predict_logits(QuantisedSubnet(int8.subnet, int8.quantisation), images)
+    is_trained = int8 is not None and int8.subnet is not subnet
     parity = compare(
         _run_files(contents, given, model_format),
-        reference_logits(subnet, images),
+        simulation if simulation is not None and is_trained else reference_logits(subnet, images),
         tolerance=allowed if tolerance is None else replace(allowed, relative_error=tolerance),
         images="random" if data is None else data.name,
         runtime=f"{model_format.runtime} {open_runtime(model_format.runtime).version()}",
     )
+    simulated = None
+    if simulation is not None:
+        simulated = compare(
+            run_node_by_node(model, given),
+            simulation,
+            tolerance=SIMULATION_TOLERANCE,
+            images=parity.images,
+            runtime="onnxruntime, node by node",
+        )
     files = [out, *(out.with_suffix(suffix) for suffix in model_format.suffixes[1:])]
     with ExitStack() as stack:
         for path, content in zip(files, contents, strict=True):
@@ -198,7 +219,8 @@ def export_subnet(
             parity=parity,
             precision=precision,
             preprocessing=preprocessing,
-            quantisation=quantised,
+            simulated_parity=simulated,
+            quantisation=None if int8 is None else int8.report,
             parts=tuple(
                 Part(name=path.name, sha256=hashlib.sha256(content).hexdigest())
                 for path, content in zip(files[1:], contents[1:], strict=True)

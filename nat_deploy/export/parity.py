@@ -43,6 +43,11 @@ class Tolerance:
                 return Tolerance(relative_error=0.5, top1_agreement=0.8, outliers=0.1)
 
 
+# An int8 graph beside the same rounding in torch, node by node: most images agree to float32's last digits. But a value on the edge of a step may fall to either side,
+# which a network that int8 disturbs much makes larger: of one, 18 of 64 images were further than 0.05 away.
+SIMULATION_TOLERANCE = Tolerance(relative_error=0.02, top1_agreement=0.8, outliers=0.4)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ParityReport:
     """How far the outputs of a model are from those of the network, over `num_images` images.

@@ -12,6 +12,7 @@ On the network of the tests, with 24 images, four of 48 layers in float left a s
 to 0.0005) and nearly all of it in the second, which lost something until every layer was in float.
 """
 
+import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
@@ -43,6 +44,35 @@ class LabelledImages:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Int8Cost:
+    """What int8 within the allowed drop takes: layers left in float, and points of accuracy lost on validation images."""
+
+    num_float_layers: int
+    drop_points: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingReport:
+    """What quantisation-aware training brought beside quantisation after training.
+
+    num_epochs               that were trained, all layers in int8
+    best_epoch               of the smallest validation loss: its weights were judged; None where none gave finite outputs
+    drop_before, drop_after  points of accuracy lost on validation images with all layers in int8, before and after it
+    post_training, trained   what each takes to stay within the allowed drop; None where nothing is enough
+    is_kept                  whether the trained weights were exported; `reason` why, for people
+    """
+
+    num_epochs: int
+    best_epoch: int | None
+    drop_before: float
+    drop_after: float | None
+    post_training: Int8Cost | None
+    trained: Int8Cost | None
+    is_kept: bool
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class QuantisationReport:
     """What was quantised and what it cost.
 
@@ -51,6 +81,7 @@ class QuantisationReport:
     float_layers          convolutions and linear layers that stayed in float, of `num_layers`
     fp32_top1_percent     accuracy before, over `num_validation_images`; `top1_percent` after, `drop_points` the difference
     max_drop              what was allowed, in points
+    training              quantisation-aware training, None where there was none
     """
 
     form: Int8Form
@@ -63,6 +94,7 @@ class QuantisationReport:
     drop_points: float
     num_validation_images: int
     max_drop: float
+    training: TrainingReport | None = None
 
 
 def quantise(
@@ -86,46 +118,51 @@ def quantise(
     Raises:
         ParityError: No layer may be in int8 without losing more.
     """
-    search = _Search(blocks, weights, images, validation, form, seed, on_step or _ignore)
-    quantisation = search.calibrated()
-    layers = [layer for layer in layer_names(blocks) if takes_int8(layer, form)]
-    damage = search.damage(quantisation)
-    if not damage.is_allowed(max_drop):
-        ranked = search.ranked(quantisation, layers)
-        quantisation, damage = search.fewest_in_float(quantisation, ranked, max_drop)
-    if len(quantisation.float_layers) == len(layers):
-        raise ParityError(
-            f"int8 must lose at most {max_drop:g} points of accuracy and keep the outputs, but loses more with any layer; "
-            "raise --max-drop, calibrate with more images, or export with --precision fp16"
-        )
-    fp32 = validation.top1_percent(search.exact_on_validation)
-    return quantisation, QuantisationReport(
-        form=form,
-        calibration=search.calibration,
-        num_calibration_images=len(search.seen_images),
-        float_layers=tuple(layer for layer in layer_names(blocks) if layer in quantisation.float_layers or layer not in layers),
-        num_layers=len(layer_names(blocks)),
-        fp32_top1_percent=fp32,
-        top1_percent=fp32 - damage.drop_points,
-        drop_points=damage.drop_points,
-        num_validation_images=len(validation.labels),
-        max_drop=max_drop,
+    search = Int8Search(blocks, weights, images, validation, form, seed, on_step)
+    choice = search.fewest_in_float(search.calibrated(), max_drop)
+    if choice is None:
+        raise too_much_lost(max_drop)
+    return choice.quantisation, search.report(choice, max_drop)
+
+
+def too_much_lost(max_drop: float) -> ParityError:
+    return ParityError(
+        f"int8 must lose at most {max_drop:g} points of accuracy and keep the outputs, but loses more with any layer; "
+        "raise --max-drop, calibrate with more images, or export with --precision fp16"
     )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Damage:
-    """Points of accuracy lost, and the share of images whose outputs are further from the network's than an export may be."""
+class Damage:
+    """Points of accuracy lost, and the share of images whose outputs are further from the network's than an export may be.
+
+    A network that was trained further may be as far as it likes.
+    """
 
     drop_points: float
     share_far: float
+    is_trained: bool = False
 
     def is_allowed(self, max_drop: float) -> bool:
         # The export is compared on other images: half of what is allowed there leaves room for chance.
-        return self.drop_points <= max_drop and self.share_far <= _TOLERANCE.outliers / 2
+        return self.drop_points <= max_drop and (self.is_trained or self.share_far <= _TOLERANCE.outliers / 2)
 
 
-class _Search:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Choice:
+    """A quantisation and what it costs."""
+
+    quantisation: Quantisation
+    damage: Damage
+
+    @property
+    def cost(self) -> Int8Cost:
+        return Int8Cost(num_float_layers=len(self.quantisation.float_layers), drop_points=self.damage.drop_points)
+
+
+class Int8Search:
+    """Looks for a quantisation of one network, and judges it beside the network in fp32."""
+
     def __init__(
         self,
         blocks: Sequence[Block],
@@ -134,39 +171,65 @@ class _Search:
         validation: LabelledImages,
         form: Int8Form,
         seed: int,
-        on_step: OnStep,
+        on_step: OnStep | None = None,
     ) -> None:
-        self._blocks, self._weights, self._form, self._seed, self._on_step = blocks, weights, form, seed, on_step
+        self._blocks, self._weights, self._form, self._seed, self._on_step = blocks, weights, form, seed, on_step or _ignore
         half = max(1, len(images) // 2)
-        self.seen_images, self._compared = images[:half], images[half:] if len(images) > 1 else images
+        self._seen_images, self._compared = images[:half], images[half:] if len(images) > 1 else images
         self._validation = validation
         self._exact = build_graph(blocks, weights=weights, batch_size=None)
         self._exact_logits = logits_of(self._exact, self._compared)
-        self.exact_on_validation = logits_of(self._exact, validation.images)
-        self.calibration: Calibration = "min-max"
+        self._exact_on_validation = logits_of(self._exact, validation.images)
+        self._calibration: Calibration = "min-max"
+        self._is_trained = False
+        self._layers = [layer for layer in layer_names(blocks) if takes_int8(layer, form)]
+
+    def with_weights(self, weights: Weights) -> "Int8Search":
+        """The same search among graphs with weights that were trained further, judged by the accuracy of the first network."""
+        other = copy.copy(self)
+        other._weights, other._is_trained = weights, True
+        return other
 
     def calibrated(self) -> Quantisation:
-        """Everything in int8, with the ranges that disturb least; `calibration` then says which they are."""
+        """Everything in int8, with the ranges that disturb least; `report` then says which they are."""
         self._on_step("calibrating", 0, 1 + len(CALIBRATIONS))
-        seen = observe(self._exact, self.seen_images, seed=self._seed)
+        seen = observe(self._exact, self._seen_images, seed=self._seed)
         tried: list[tuple[float, Quantisation]] = []
         for calibration in CALIBRATIONS:
             self._on_step("calibrating", 1 + len(tried), 1 + len(CALIBRATIONS))
             quantisation = Quantisation(ranges=make_ranges(seen, calibration), form=self._form)
             tried.append((self._disturbance(quantisation), quantisation))
         best = int(np.argmin([disturbance for disturbance, _ in tried]))
-        self.calibration = CALIBRATIONS[best]
+        self._calibration = CALIBRATIONS[best]
         self._on_step("calibrating", 1 + len(CALIBRATIONS), 1 + len(CALIBRATIONS))
         return tried[best][1]
 
-    def damage(self, quantisation: Quantisation) -> "_Damage":
+    def damage(self, quantisation: Quantisation) -> Damage:
         """What it costs on validation images."""
-        exact, logits = self.exact_on_validation, self._logits(quantisation, self._validation.images)
+        exact, logits = self._exact_on_validation, self._logits(quantisation, self._validation.images)
         errors = np.linalg.norm(logits - exact, axis=1) / np.linalg.norm(exact, axis=1)
-        return _Damage(
+        return Damage(
             drop_points=self._validation.top1_percent(exact) - self._validation.top1_percent(logits),
             share_far=float(np.mean(~(errors <= _TOLERANCE.relative_error))),
+            is_trained=self._is_trained,
         )
+
+    def fewest_in_float(self, quantisation: Quantisation, max_drop: float) -> Choice | None:
+        """None in float where that is allowed, else as few of the most disturbing layers as halving finds; None where only all or not even all are enough."""
+        damage = self.damage(quantisation)
+        if damage.is_allowed(max_drop):
+            return Choice(quantisation=quantisation, damage=damage)
+        ranked, found = self.ranked(quantisation, self._layers), None
+        too_few, enough = 0, len(ranked)
+        while enough - too_few > 1:
+            count = (too_few + enough) // 2
+            tried = _with_float(quantisation, ranked[:count])
+            damage = self.damage(tried)
+            if damage.is_allowed(max_drop):
+                enough, found = count, Choice(quantisation=tried, damage=damage)
+            else:
+                too_few = count
+        return found
 
     def ranked(self, quantisation: Quantisation, layers: Sequence[str]) -> list[str]:
         """Layers, first the one that disturbs the most when it alone is in int8."""
@@ -178,19 +241,22 @@ class _Search:
         self._on_step("measuring sensitivity", len(layers), len(layers))
         return [layers[place] for place in np.argsort(-np.array(disturbances), kind="stable")]
 
-    def fewest_in_float(
-        self, quantisation: Quantisation, ranked: Sequence[str], max_drop: float
-    ) -> "tuple[Quantisation, _Damage]":
-        """The first few layers in float, as few as halving finds; all of them cost nothing."""
-        too_few, enough, damage = 0, len(ranked), _Damage(drop_points=0.0, share_far=0.0)
-        while enough - too_few > 1:
-            count = (too_few + enough) // 2
-            tried = self.damage(_with_float(quantisation, ranked[:count]))
-            if tried.is_allowed(max_drop):
-                enough, damage = count, tried
-            else:
-                too_few = count
-        return _with_float(quantisation, ranked[:enough]), damage
+    def report(self, choice: Choice, max_drop: float) -> QuantisationReport:
+        fp32 = self._validation.top1_percent(self._exact_on_validation)
+        stay = choice.quantisation.float_layers
+        names = layer_names(self._blocks)
+        return QuantisationReport(
+            form=self._form,
+            calibration=self._calibration,
+            num_calibration_images=len(self._seen_images),
+            float_layers=tuple(layer for layer in names if layer in stay or layer not in self._layers),
+            num_layers=len(names),
+            fp32_top1_percent=fp32,
+            top1_percent=fp32 - choice.damage.drop_points,
+            drop_points=choice.damage.drop_points,
+            num_validation_images=len(self._validation.labels),
+            max_drop=max_drop,
+        )
 
     def _disturbance(self, quantisation: Quantisation) -> float:
         return divergence(self._exact_logits, self._logits(quantisation, self._compared))

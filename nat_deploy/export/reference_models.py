@@ -1,11 +1,11 @@
 """Known networks by name, to measure beside one's own: those of torchvision with random weights, since speed does not ask for others."""
 
 import warnings
+from importlib.metadata import version
 from pathlib import Path
 
 import platformdirs
 import torch
-import torchvision
 
 from nat_deploy.errors import InputError
 from nat_deploy.files import write_atomically, writing_error
@@ -30,7 +30,7 @@ def write_reference_model(name: str, *, cache_dir: Path | None = None) -> Path:
             f"a reference model must be one of {', '.join(REFERENCE_NAMES)}, but it is '{name[:64]}'; choose one of these"
         )
     cache_dir = platformdirs.user_cache_path("natdeploy") if cache_dir is None else cache_dir
-    path = cache_dir / "reference_models" / f"{name}.torchvision-{torchvision.__version__}.torch-{torch.__version__}.onnx"
+    path = cache_dir / "reference_models" / f"{name}.torchvision-{version('torchvision')}.torch-{torch.__version__}.onnx"
     if not path.exists():
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -41,6 +41,8 @@ def write_reference_model(name: str, *, cache_dir: Path | None = None) -> Path:
 
 
 def _export(name: str) -> bytes:
+    import torchvision  # twice as slow to import as all the rest
+
     with torch.random.fork_rng(devices=()):
         torch.manual_seed(0)
         network = torchvision.models.get_model(name, weights=None).eval()

@@ -45,6 +45,8 @@ class Sidecar:
     engine           how an engine was built, None for other models; the device reads it before it loads the engine
     preprocessing    whether the model takes uint8 pixels and normalises them itself
     quantisation     how it became int8 and what that cost, None in other precisions
+    parity           beside the network in fp32; where training made it int8, beside the network that rounds as it was trained
+    simulated_parity the int8 graph, node by node, beside a network that rounds in torch as the graph says; None in other precisions
     parts            files that belong beside the model
     layout           order in which the model takes normalised images
     batch_size       of one run, None where it is open
@@ -74,6 +76,7 @@ class Sidecar:
     precision: Precision = "fp32"
     preprocessing: bool = False
     quantisation: QuantisationReport | None = None
+    simulated_parity: ParityReport | None = None
     parts: tuple[Part, ...] = ()
     layout: Layout = "NCHW"
     batch_size: int | None = None

@@ -47,7 +47,7 @@ def _latency_chart(run: RunReading, found: Latencies) -> Chart:
         diagonal=True,
         level=None if budget is None else (budget.upper, f"budget {bound(budget)}"),
     )
-    note = "Bars are 95 % intervals: of the prediction across, of the measured median upwards; each network as it was measured first. On the dotted line, both are equal."
+    note = "Bars are 95 % intervals: of the prediction across, of the measured median upwards; each network as it was measured first. On the dotted line, both are equal. Bars that reach the edge go on."
     return Chart(title=title, note=note, drawing=drawing)
 
 
@@ -108,7 +108,7 @@ def _middle(archive: Sequence[Network]) -> float:
 
 
 def _hypervolume_chart(run: RunReading) -> Chart:
-    title = "What adaptation and new networks gave"
+    title = "Hypervolume over time"
     later = run.iterations[1:]
     if not later:
         return Chart(title=title, note="No iteration after the initial archive is finished.")
@@ -120,8 +120,8 @@ def _hypervolume_chart(run: RunReading) -> Chart:
         _line("with new networks", "front", zip(numbers, (v.after for v in volumes), strict=True), digits=4),
     )
     note = (
-        "Hypervolume is the share of the box, from nothing to 100 % error and the costs of the largest network, that the archive dominates; "
-        "more is better."
+        "The share of the box, from nothing to 100 % error and the costs of the largest network, that the archive dominates; more is better. "
+        "Before and after the supernet was adapted, and with the new networks of the iteration."
     )
     drawing = LineChart(
         name="Hypervolume", x_axis="Iteration", y_axis="Hypervolume (share of the box)", series=series, whole_numbers=True

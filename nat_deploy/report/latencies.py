@@ -133,8 +133,14 @@ def _latencies(
         measurements=measurements,
         table=table,
         predictor=predictor,
-        notes=(*notes, *(f"Latency table of {target}: {warning}" for warning in (table.warnings if table else ()))),
+        notes=(*notes, *(f"{_table_name(objective)}: {warning}" for warning in (table.warnings if table else ()))),
     )
+
+
+def _table_name(objective: str) -> str:
+    """In the notes; the whole key of the target stands in the provenance."""
+    device = objective.removeprefix(LATENCY).removeprefix("@")
+    return f"Latency table of {device}" if device else "Latency table"
 
 
 def _find_table(folder: RunFolder, space: SearchSpace, target: str) -> LatencyTable | None:

@@ -57,8 +57,8 @@ class LineChart:
     def svg(self) -> str:
         """The drawing as one element; there must be a point."""
         points = [point for series in self.series for point in series.points]
-        across = [value for point in points for value in (point.x, *(point.x_ends or ()))]
-        upwards = [value for point in points for value in (point.y, *(point.y_ends or ()))]
+        across = _shown([point.x for point in points], [end for point in points for end in point.x_ends or ()])
+        upwards = _shown([point.y for point in points], [end for point in points for end in point.y_ends or ()])
         shared = (*across, *upwards) if self.diagonal else ()
         x = Axis.over((*across, *shared), _LEFT, _WIDTH - _RIGHT)
         y = Axis.over((*upwards, *shared, *self.y_range), _HEIGHT - _BOTTOM, _TOP)
@@ -88,6 +88,13 @@ class LineChart:
             yield f'<text class="over" x="{_LEFT + 4}" y="{place - 5:.1f}">{html.escape(self.level[1])}</text>'
 
 
+def _shown(values: Sequence[float], ends: Sequence[float]) -> list[float]:
+    """What an axis must hold: all values, and intervals as far as they leave the values room to be told apart."""
+    low, high = min(values), max(values)
+    room = (high - low) / 2 or abs(high) / 2
+    return [*values, *(min(max(end, low - room), high + room) for end in ends)]
+
+
 def _drawn(series: Series, x: Axis, y: Axis) -> Iterator[str]:
     yield f'<g style="color:var(--{series.role})">'
     if series.joined and len(series.points) > 1:
@@ -102,9 +109,11 @@ def _drawn(series: Series, x: Axis, y: Axis) -> Iterator[str]:
 def _intervals(point: ChartPoint, x: Axis, y: Axis) -> str:
     paths = ""
     if point.x_ends is not None:
-        paths += f"M{x.place(point.x_ends[0]):.1f} {y.place(point.y):.1f}H{x.place(point.x_ends[1]):.1f}"
+        left, right = (x.place(min(max(end, x.low), x.high)) for end in point.x_ends)
+        paths += f"M{left:.1f} {y.place(point.y):.1f}H{right:.1f}"
     if point.y_ends is not None:
-        paths += f"M{x.place(point.x):.1f} {y.place(point.y_ends[0]):.1f}V{y.place(point.y_ends[1]):.1f}"
+        bottom, top = (y.place(min(max(end, y.low), y.high)) for end in point.y_ends)
+        paths += f"M{x.place(point.x):.1f} {bottom:.1f}V{top:.1f}"
     return f'<path class="interval" d="{paths}"/>' if paths else ""
 
 

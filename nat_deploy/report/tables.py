@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from rich.table import Table as RichTable
 
 _LEAST_TO_SCORE = 2
+_SOURCES = {"evaluated": "evaluated", "latency": "predicted and measured", "counted": "counted"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -191,7 +192,7 @@ def settings_table(run: RunReading) -> Table:
     settings = run.settings
     budgets = ", ".join(f"{name_of(b.objective)} at most {bound(b)}" for b in settings.budgets) or "none"
     rows = (
-        ("Objectives", ", ".join(f"{name_of(name)} ({make_objective(name).source})" for name in settings.objectives)),
+        ("Objectives", ", ".join(f"{name_of(name)} ({_SOURCES[make_objective(name).source]})" for name in settings.objectives)),
         ("Budgets", budgets),
         ("Wanted", ", ".join(f"{name_of(w.objective)} counts {w.weight:g}" for w in settings.weights) or _most_accurate(run)),
         ("Seed", str(settings.seed)),

@@ -220,9 +220,11 @@ class _Search:
         )
         new = choose_infill(
             predicted,
+            self.problem.spread(surrogates.spread(candidates)),
             self.problem.violation(candidates),
             self.problem.likely_violation(candidates),
             archive,
+            self.problem.reference,
             settings.new_per_iteration,
             self.generator(iteration, _Draw.INFILL),
             aimed_share=self._aimed_share,

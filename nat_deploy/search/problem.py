@@ -92,6 +92,12 @@ class SearchProblem:
         columns = [errors[name] if name in errors else self.cost(name)(genes) for name in self.names]
         return np.asarray(np.stack(columns, axis=1), dtype=np.float64)
 
+    def spread(self, errors_percent: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Standard deviations of objective values, shape `(n, m)`: those of the errors, shape `(n, k)`, and 0 for what is counted or predicted without them."""
+        errors = dict(zip(self.error_names, errors_percent.T, strict=True))
+        none = np.zeros(len(errors_percent))
+        return np.stack([errors.get(name, none) for name in self.names], axis=1)
+
     def aimed_values(self, genes: Genes, errors_percent: NDArray[np.float64]) -> NDArray[np.float64]:
         """The mean error beside the costs that have a budget, shape `(n, 1 + number of budgets)`: the trade-off in which the answer lies."""
         columns = [errors_percent.mean(axis=1), *(self.cost(budget.objective)(genes) for budget in self.budgets)]

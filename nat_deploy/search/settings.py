@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pydantic import ConfigDict
 
 from nat_deploy.errors import InputError
-from nat_deploy.predictors.accuracy import ACCURACY_METHODS, AccuracyMethod
+from nat_deploy.predictors.accuracy import ACCURACY_METHODS, COMPARED_METHODS, AccuracyMethod
 from nat_deploy.search.budget import Budget
 from nat_deploy.search.distribution import Adaptation
 from nat_deploy.search.objective import ERROR, LATENCY, is_error, make_objective
@@ -47,7 +47,7 @@ class SearchSettings:
     new_per_iteration: int = 25
     population_size: int = 100
     generations: int = 100
-    surrogates: tuple[AccuracyMethod, ...] = ACCURACY_METHODS
+    surrogates: tuple[AccuracyMethod, ...] = COMPARED_METHODS
     adapt: bool = True
     adaptation: Adaptation = "members"
     finalists: int = 4

@@ -24,6 +24,10 @@ class ErrorSurrogates:
         """Errors in percent of `n` gene strings, shape `(n, k)`: one column per error objective."""
         return np.stack([surrogate.predict(genes).mean for surrogate in self.chosen.values()], axis=1)
 
+    def spread(self, genes: Genes) -> NDArray[np.float64]:
+        """Standard deviations of these predictions, shape `(n, k)`."""
+        return np.stack([surrogate.predict(genes).std for surrogate in self.chosen.values()], axis=1)
+
     def predicted(self, new: Evaluations) -> tuple[PredictedErrors, ...]:
         """For the records: what was predicted for candidates, and by which methods."""
         return tuple(

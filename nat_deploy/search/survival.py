@@ -45,8 +45,8 @@ def survive(
     Returns:
         Rising row numbers, shape `(min(n, count),)`.
     """
-    if len(values) <= count:
-        return np.arange(len(values))
+    if count == 0 or len(values) <= count:
+        return np.arange(min(count, len(values)))
     from pymoo.algorithms.moo.nsga3 import ReferenceDirectionSurvival
     from pymoo.core.population import Population
     from pymoo.core.problem import Problem
@@ -82,8 +82,12 @@ def survive_aimed(
         aimed_share: From 0 to 1, of `count`; those rows are the smallest in `aim` among those likely within the budgets.
         aim: Shape `(n,)`, by default the first objective.
     """
-    by_aim = np.lexsort((values[:, 0] if aim is None else aim, likely_violation))
-    aimed = by_aim[: int(aimed_share * min(count, len(values)))]
+    aimed = most_likely(values[:, 0] if aim is None else aim, likely_violation, int(aimed_share * min(count, len(values))))
     others = np.setdiff1d(np.arange(len(values)), aimed)
     spread = others[survive(values[others], violation[others], count - len(aimed), rng)]
     return np.sort(np.concatenate([aimed, spread]))
+
+
+def most_likely(aim: NDArray[np.float64], likely_violation: NDArray[np.float64], count: int) -> NDArray[np.int64]:
+    """The `count` rows smallest in `aim` among those likely within the budgets, then those least over them."""
+    return np.lexsort((aim, likely_violation))[:count]

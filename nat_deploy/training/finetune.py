@@ -127,7 +127,7 @@ def finetune_subnet(
     """
     folder.mkdir(parents=True, exist_ok=True)
     before = _score(lesson.start, lesson, val)
-    best = _choose(lesson, train, val, folder / "choose.safetensors", on_epoch)
+    best = train_to_best(lesson, train, val, folder / "choose.safetensors", on_epoch)
     kept = FinetuneResult(
         network=lesson.start,
         before=before,
@@ -150,8 +150,8 @@ def finetune_subnet(
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Best:
-    """The epoch of the smallest validation loss, and the moving average after it."""
+class BestEpoch:
+    """The epoch of the smallest validation loss, 1 or more, with its score and the moving average of the weights after it."""
 
     epoch: int
     score: Score
@@ -171,27 +171,30 @@ class _Best:
         }
 
     @staticmethod
-    def of(tensors: dict[str, Tensor]) -> "_Best | None":
+    def of(tensors: dict[str, Tensor]) -> "BestEpoch | None":
         if "best_loss" not in tensors:
             return None
         epoch, num_right, num_images = (int(value) for value in tensors["best_epoch"])
         score = Score(accuracy=Accuracy(num_right=num_right, num_images=num_images), loss=float(tensors["best_loss"]))
-        return _Best(epoch=epoch, score=score, weights=tensors_under(tensors, "best/"))
+        return BestEpoch(epoch=epoch, score=score, weights=tensors_under(tensors, "best/"))
 
 
-def _choose(
+def train_to_best(
     lesson: Lesson, train: ImageSet, val: ImageSet, checkpoint: Path, on_epoch: Callable[[FinetuneEpoch], None]
-) -> _Best | None:
-    """The first stage; None where no epoch ended with a finite loss."""
+) -> BestEpoch | None:
+    """The first stage alone; None where no epoch ended with a finite loss.
+
+    `checkpoint` is written after every epoch. Called again with the same arguments, it goes on from there.
+    """
     settings = lesson.settings
     training = _Training(lesson, (train,), "choose")
-    best = _Best.of(training.resume(checkpoint))
+    best = BestEpoch.of(training.resume(checkpoint))
     while training.epoch < settings.epochs and training.epoch - (best.epoch if best else 0) < settings.patience:
         loss = training.run_epoch()
         score = _score(training.average, lesson, val)
         if math.isfinite(score.loss) and (best is None or score.loss < best.score.loss):
             weights = {name: tensor.clone() for name, tensor in training.average.state_dict().items()}
-            best = _Best(epoch=training.epoch, score=score, weights=weights)
+            best = BestEpoch(epoch=training.epoch, score=score, weights=weights)
         save_weights(checkpoint, {**training.tensors(), **(best.tensors() if best else {})})
         on_epoch(FinetuneEpoch(stage="choose", epoch=training.epoch, epochs=settings.epochs, loss=loss, validation=score))
     return best

@@ -3,6 +3,7 @@
 from nat_deploy.walk.benchmark import Benchmark, BenchmarkResult, Throughput, benchmark_file, benchmark_files
 from nat_deploy.walk.describe import Description, describe_subnet
 from nat_deploy.walk.effort import EFFORTS, Effort, EffortName
+from nat_deploy.walk.export import Exported, ExportOptions, Variant, export_files
 from nat_deploy.walk.finetune import FinetuneAnswer, FinetuneListener, finetune_network
 from nat_deploy.walk.found import FoundNetwork
 from nat_deploy.walk.latency import LatencyModel, get_latency_model
@@ -18,6 +19,8 @@ __all__ = [
     "Description",
     "Effort",
     "EffortName",
+    "ExportOptions",
+    "Exported",
     "FinetuneAnswer",
     "FinetuneListener",
     "FoundNetwork",
@@ -28,9 +31,11 @@ __all__ = [
     "SearchRequest",
     "SilentListener",
     "Throughput",
+    "Variant",
     "benchmark_file",
     "benchmark_files",
     "describe_subnet",
+    "export_files",
     "finetune_network",
     "get_latency_model",
     "load_request",

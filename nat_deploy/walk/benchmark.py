@@ -24,11 +24,13 @@ _ONCE = Settings(half_width=0.5, round_ms=1.0, cap_s=0.1, warm_up_ms=1.0, warm_u
 class BenchmarkResult:
     """A measured model.
 
+    name            as it was asked for: the path, or the name of a reference model
     num_bytes       of all its files
     peak_memory_bytes  what the process that loads and runs it alone grows by at most; None where the runtime keeps it elsewhere
     predicted       None where no architecture or no table is known; `why_not_predicted` then says why
     """
 
+    name: str
     model: Path
     num_bytes: int
     measurement: Measurement
@@ -49,14 +51,24 @@ class BenchmarkResult:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Throughput:
-    """Images a second of one caller who waits for each batch, and the interval that holds them 95 of 100 times."""
+    """Images a second of one caller who waits for each batch, and the interval that holds them 95 of 100 times.
 
-    model: Path
+    name            of the model, as it was asked for
+    predicted       latency of a batch; None where no architecture or no table of this batch size and these threads is known
+    """
+
+    name: str
     batch_size: int
     threads: int
     images_per_second: float
     low: float
     high: float
+    predicted: PredictedLatency | None
+
+    @property
+    def predicted_images_per_second(self) -> float | None:
+        """What the predicted latency amounts to."""
+        return None if self.predicted is None else 1000.0 * self.batch_size / self.predicted.value_ms
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,6 +111,7 @@ def benchmark_files(
         DeviceError: The device cannot measure from here.
         MeasurementError: The device cannot run a model, or not at that batch size.
     """
+    names = [str(model) for model in models]
     models = [_find_model(model, cache_dir) for model in models]
     described = find_device(device_name, allow_power_mode=allow_power_mode)
     pairs = list(product(batch_sizes or (described.batch_size,), threads or (described.threads,)))
@@ -112,7 +125,7 @@ def benchmark_files(
         comparisons = tuple(compare(other, measured[0]) for other in measured[1:])
     except JobError as error:  # a crash of one of them took the sitting apart
         raise MeasurementError(f"device '{device.name}': {error}") from error
-    results = [_result(model, measurement, device, tables) for model, measurement in zip(models, measured, strict=True)]
+    results = [_result(*found, device, tables) for found in zip(names, models, measured, strict=True)]
     if len(models) > 1:  # memory can be told only of a model that is alone in its process
         results = [
             replace(result, peak_memory_bytes=_measure([result.model], device, _ONCE, on_event)[0].peak_memory_bytes)
@@ -120,11 +133,11 @@ def benchmark_files(
         ]
     throughputs: list[Throughput] = []
     if len(devices) > 1:
-        throughputs += [_throughput(model, measurement) for model, measurement in zip(models, measured, strict=True)]
+        throughputs += [_throughput(result) for result in results]
     for other in devices[1:]:
         throughputs += [
-            _throughput(model, measurement)
-            for model, measurement in zip(models, _measure(models, other, settings, on_event), strict=True)
+            _throughput(_result(*found, other, tables))
+            for found in zip(names, models, _measure(models, other, settings, on_event), strict=True)
         ]
     return Benchmark(results=tuple(results), comparisons=comparisons, throughputs=tuple(throughputs))
 
@@ -166,14 +179,16 @@ def _measure(
         )
 
 
-def _throughput(model: Path, measurement: Measurement) -> Throughput:
+def _throughput(result: BenchmarkResult) -> Throughput:
+    measurement = result.measurement
     return Throughput(
-        model=model,
+        name=result.name,
         batch_size=measurement.target.batch_size,
         threads=measurement.target.threads,
-        images_per_second=_images_per_second(measurement, measurement.median_ms),
+        images_per_second=result.images_per_second,
         low=_images_per_second(measurement, measurement.high_ms),
         high=_images_per_second(measurement, measurement.low_ms),
+        predicted=result.predicted,
     )
 
 
@@ -197,8 +212,8 @@ def _weights_beside(model: Path) -> tuple[Path, ...]:
     return (weights,) if model.suffix == ".xml" and weights.is_file() else ()
 
 
-def _result(model: Path, measurement: Measurement, device: Device, tables: Path | None) -> BenchmarkResult:
-    sidecar, reason = _read_sidecar(model)
+def _result(name: str, model: Path, measurement: Measurement, device: Device, tables: Path | None) -> BenchmarkResult:
+    sidecar, reason = (None, "it is of no search space") if str(model) != name else _read_sidecar(model)
     predicted = None
     if sidecar is not None:
         # The target is named after what the graph computes in, whatever the device is described with.
@@ -206,6 +221,7 @@ def _result(model: Path, measurement: Measurement, device: Device, tables: Path 
         measurement = replace(measurement, target=replace(measurement.target, precision=sidecar.precision))
         predicted, reason = _predict(sidecar, device, tables)
     return BenchmarkResult(
+        name=name,
         model=model,
         num_bytes=sum(part.stat().st_size for part in (model, *_weights_beside(model))),
         measurement=measurement,

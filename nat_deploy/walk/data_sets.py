@@ -9,6 +9,7 @@ from nat_deploy.spaces import SearchSpace
 from nat_deploy.supernets import Supernet
 from nat_deploy.training.adapt import OnStep, prepare_supernet
 from nat_deploy.training.evaluator import EvaluatorSettings, SupernetEvaluator
+from nat_deploy.training.training_device import TrainingDevice
 from nat_deploy.walk.request import SearchRequest
 
 
@@ -56,10 +57,16 @@ def make_supernets(
     seed: int,
     settings: EvaluatorSettings,
     on_train: OnStep,
+    device: TrainingDevice,
 ) -> dict[str, SupernetEvaluator]:
-    """For each data set a copy of the pretrained supernet with a classifier of its own."""
+    """For each data set a copy of the pretrained supernet with a classifier of its own, on the device."""
     return {
-        objective: SupernetEvaluator(prepare_supernet(pretrained, data, resolutions, seed=seed), data, settings, on_train)
+        objective: SupernetEvaluator(
+            prepare_supernet(pretrained, data, resolutions, seed=seed).to(device.torch_device),
+            device.hold(data),
+            settings,
+            on_train,
+        )
         for objective, data in data_sets.items()
     }
 

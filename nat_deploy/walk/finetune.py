@@ -17,6 +17,7 @@ from nat_deploy.training.adapt import prepare_supernet
 from nat_deploy.training.evaluate import Accuracy, calibrated_subnet, measure_accuracy
 from nat_deploy.training.evaluator import EvaluatorSettings, SupernetEvaluator
 from nat_deploy.training.finetune import FinetuneEpoch, FinetuneResult, FinetuneSettings, Lesson, finetune_subnet
+from nat_deploy.training.training_device import find_training_device
 from nat_deploy.walk.data_sets import name_data_sets
 from nat_deploy.walk.found import SubnetOrigin, find_origin
 from nat_deploy.walk.shipped import shipped_supernet
@@ -56,6 +57,7 @@ def finetune_network(
     data: str | None = None,
     supernet: Path | None = None,
     settings: FinetuneSettings | None = None,
+    train_on: str = "auto",
     cache_dir: Path | None = None,
     listener: FinetuneListener | None = None,
 ) -> FinetuneAnswer:
@@ -71,12 +73,14 @@ def finetune_network(
             `settings`.
         supernet: File of the supernet whose largest subnet teaches, and that the weights are cut out of where the subnet names none;
             by default that of the search.
+        train_on: "cpu", "cuda", or "auto" for the GPU where there is one.
 
     Raises:
         MissingError: Weights, data or files are missing.
         InputError: Arguments, data or files that cannot be used.
     """
     settings, listener = settings or FinetuneSettings(), listener or FinetuneListener()
+    torch_device = find_training_device(train_on).torch_device
     subnet_file = load_subnet(subnet_path)
     origin = find_origin(subnet_path)
     _check_place(out)
@@ -90,8 +94,8 @@ def finetune_network(
     teacher = _find_teacher(supernet, origin, splits, resolution)
     _begin(out, _question(subnet_file, start, teacher, splits, settings))
     lesson = Lesson(
-        start=start,
-        teacher=None if teacher is None else teacher.subnet,
+        start=start.to(torch_device),
+        teacher=None if teacher is None else teacher.subnet.to(torch_device),
         resolution=resolution,
         augmentation=splits.augmentation,
         settings=settings,
@@ -228,4 +232,7 @@ def _describe(
 
 
 def _test(network: Subnet, data: DataSplits, resolution: int) -> Accuracy | None:
-    return None if data.test is None else measure_accuracy(network, batches(data.test, batch_size=256, resolution=resolution))
+    if data.test is None:
+        return None
+    device = next(network.parameters()).device
+    return measure_accuracy(network, batches(data.test, batch_size=256, resolution=resolution, device=device))

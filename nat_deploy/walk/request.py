@@ -31,6 +31,7 @@ class SearchRequest:
     profile_minutes  time for the latency table of each device that has none yet
     max_train        most training images of each data set to use
     allow_power_mode the device may be put into its power mode while it measures
+    train_on         "cpu", "cuda", or "auto" for the GPU where there is one: where supernets learn
     workers          processes that evaluate networks, or workers on the cluster; None evaluates one network after the other, here
     cluster          address of a Ray cluster whose workers evaluate
     """
@@ -52,6 +53,7 @@ class SearchRequest:
     finalists: int = 4
     seed: int = 0
     allow_power_mode: bool = False
+    train_on: str = "auto"
     workers: int | None = None
     cluster: str | None = None
 

@@ -1,9 +1,11 @@
 """Search: from a request to networks that were measured within their budget, with their weights."""
 
 import hashlib
+import platform
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Protocol
 
@@ -33,6 +35,8 @@ from nat_deploy.supernets import load_supernet
 from nat_deploy.training.adapt import AdaptationSettings
 from nat_deploy.training.evaluate import Accuracy
 from nat_deploy.training.evaluator import EvaluatorSettings
+from nat_deploy.training.step import StepSettings
+from nat_deploy.training.training_device import TrainingDevice, find_training_device
 from nat_deploy.walk.data_sets import load_data_sets, make_supernets, name_data_sets, shared_space
 from nat_deploy.walk.effort import EFFORTS, Effort
 from nat_deploy.walk.found import FoundNetwork, decode, write_found
@@ -42,6 +46,8 @@ from nat_deploy.walk.request import SearchRequest, save_request
 from nat_deploy.walk.shipped import shipped_supernet
 from nat_deploy.walk.workers import check_workers, working_evaluator
 from profilers import Settings
+
+_SOFTWARE = "software"  # key of the provenance
 
 
 class SearchListener(Protocol):
@@ -120,7 +126,7 @@ def search_network(
 
 def _search_network(request: SearchRequest, run: Path, listener: SearchListener, held: ExitStack) -> SearchAnswer:
     """`held` takes what must be let go when the search ends: the folder and the workers."""
-    effort = _effort(request)
+    effort, training_device = _effort(request), find_training_device(request.train_on)
     errors, devices, counted = name_data_sets(request.data), _devices(request), _counted(request)
     asked = (*map(parse_latency_budget, request.latency_budgets), *map(parse_budget, request.budgets))
     budgets = assign_budgets(asked, request.devices)
@@ -142,7 +148,15 @@ def _search_network(request: SearchRequest, run: Path, listener: SearchListener,
         finalists=request.finalists,
     )
     data_sets = load_data_sets(request, resolutions, listener.on_decode)
-    supernets = make_supernets(pretrained, data_sets, resolutions, request.seed, _evaluator_settings(effort), listener.on_train)
+    supernets = make_supernets(
+        pretrained,
+        data_sets,
+        resolutions,
+        request.seed,
+        _evaluator_settings(effort, training_device),
+        listener.on_train,
+        training_device,
+    )
     space = shared_space(supernets)
     run.mkdir(parents=True, exist_ok=True)
     held.enter_context(lock_folder(run))
@@ -163,6 +177,7 @@ def _search_network(request: SearchRequest, run: Path, listener: SearchListener,
         **{f"target{name.removeprefix(LATENCY)}": model.table.target.key for name, model in latency.items()},
         "supernet": f"{supernet_file.name} (trained on {info.trained_on}), sha256 {_sha256(supernet_file)}",
         "adaptation": f"{effort.first_epochs:g} epochs first, {effort.further_epochs:g} in each iteration",
+        _SOFTWARE: f"natdeploy {version('natdeploy')}, torch {version('torch')}, python {platform.python_version()}",
     }
     folder = _open_search(run, settings, provenance)
     measurers = {
@@ -223,10 +238,11 @@ def _effort(request: SearchRequest) -> Effort:
     return Effort(**{**preset, **{name: value for name, value in asked.items() if value is not None}})
 
 
-def _evaluator_settings(effort: Effort) -> EvaluatorSettings:
+def _evaluator_settings(effort: Effort, device: TrainingDevice) -> EvaluatorSettings:
+    step = StepSettings(autocast=device.autocast)
     return EvaluatorSettings(
-        first=AdaptationSettings(epochs=effort.first_epochs, learning_rate=2e-3),
-        further=AdaptationSettings(epochs=effort.further_epochs, learning_rate=1e-3),
+        first=AdaptationSettings(epochs=effort.first_epochs, learning_rate=2e-3, step=step),
+        further=AdaptationSettings(epochs=effort.further_epochs, learning_rate=1e-3, step=step),
     )
 
 
@@ -237,6 +253,9 @@ def _check_new(run: Path) -> None:
 
 def _open_search(path: Path, settings: SearchSettings, provenance: dict[str, str]) -> RunFolder:
     if (path / "run.json").exists():
+        known = RunFolder.read(path).provenance
+        if _SOFTWARE in known:  # of the beginning; a newer version may go on
+            provenance[_SOFTWARE] = known[_SOFTWARE]
         return RunFolder.resume(path, settings, provenance)
     return RunFolder.create(path, settings, provenance)
 

@@ -35,6 +35,30 @@ def test_the_verdict_is_a_sentence(folder: Path) -> None:
     assert "% faster" in done.out.splitlines()[-1]
 
 
+@pytest.mark.parametrize(
+    ("ratio", "said"),
+    [
+        (0.5, "50.0 % faster (45.0 to 55.0 % less time)"),
+        (1.5, "50.0 % slower (35.0 to 65.0 % more time)"),
+        (100.0, "takes 100.0 times"),
+    ],
+)
+def test_verdicts_read_well_near_and_far(ratio: float, said: str) -> None:
+    from nat_deploy.cli.benchmark import _sentence
+    from profilers import Comparison
+
+    compared = Comparison(first="1", second="0", ratio=ratio, low=0.9 * ratio, high=1.1 * ratio, num_passes=30)
+    assert said in _sentence(Path("b.onnx"), Path("a.onnx"), compared)
+
+
+def test_a_benchmark_that_waits_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+    from nat_deploy.cli._output import tell_of_waiting
+
+    tell_of_waiting({"event": "measured", "id": "0"})
+    tell_of_waiting({"event": "waiting", "message": "another profiler is measuring on 'cpu'"})
+    assert capsys.readouterr().err == "another profiler is measuring on 'cpu'\n"
+
+
 def test_fast_and_precise_exclude_each_other(folder: Path) -> None:
     done = natdeploy("benchmark", "a.onnx", "--fast", "--precise", cwd=folder)
     assert done.code == 2

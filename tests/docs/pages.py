@@ -9,7 +9,11 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 PAGES = [
-    DOCS / name for name in ("index.md", "tutorial.md", "guides/cpu.md", "guides/jetson.md", "guides/phone.md", "extending.md")
+    ROOT / "README.md",
+    *(
+        DOCS / name
+        for name in ("index.md", "tutorial.md", "guides/cpu.md", "guides/jetson.md", "guides/phone.md", "extending.md")
+    ),
 ]
 _BLOCK = re.compile(r"(?:<!-- parsed only: (?P<reason>.+?) -->\n)?```(?P<language>\w+)\n(?P<text>.*?)```", re.DOTALL)
 
@@ -27,6 +31,12 @@ class Block:
 def blocks(page: Path) -> Iterator[Block]:
     for found in _BLOCK.finditer(page.read_text(encoding="utf-8")):
         yield Block(page=page, language=found["language"], text=found["text"], reason=found["reason"])
+
+
+def commands_in_sentences(page: Path) -> list[str]:
+    """Commands with options among the words of a page; a command's name alone is no command."""
+    sentences = re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
+    return [command for command in re.findall(r"`natdeploy ([^`…]+)`", sentences) if re.search(r"--\w+ \S", command)]
 
 
 def messages() -> Iterator[str]:

@@ -19,9 +19,9 @@ from nat_deploy.profiling.profile import profile
 from nat_deploy.walk import measurer
 from nat_deploy.walk.effort import EFFORTS
 from profilers import Settings
-from tests.docs.pages import DOCS, PAGES, ROOT, Block, blocks, messages
+from tests.docs.pages import DOCS, PAGES, ROOT, Block, blocks, commands_in_sentences, messages
 
-ALL_PAGES = sorted(DOCS.rglob("*.md"))
+ALL_PAGES = [ROOT / "README.md", *sorted(DOCS.rglob("*.md"))]
 COMMAND_BLOCKS = [block for page in PAGES for block in blocks(page) if block.language == "sh"]
 OTHERS = {"python", "pip", ".venv/bin/pip", ".", "adb", "natdeploy"}  # programs that commands may begin with
 
@@ -47,6 +47,13 @@ def test_every_command_is_one_that_the_parser_takes(block: Block) -> None:
             assert extra in extras
 
 
+def test_commands_in_sentences_are_taken_too() -> None:
+    found = [command for page in ALL_PAGES for command in commands_in_sentences(page)]
+    assert len(found) > 5
+    for command in found:
+        parse(shlex.split(command))
+
+
 def parse(arguments: list[str]) -> None:
     """As the command line reads them; an unknown option or a wrong value raises."""
     command, name = typer.main.get_command(command_line.app), "natdeploy"
@@ -63,17 +70,17 @@ def test_the_parser_check_refuses() -> None:
 
 @pytest.mark.slow
 def test_every_command_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    """Word for word and in order, in a folder of its own; only the clock of profiling and the sizes of a search are small."""
+    """Word for word and in order, in a folder of its own; only the clock of profiling and the sizes of data and search are small."""
     monkeypatch.chdir(tmp_path)
     for variable in ("HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_CACHE_HOME"):
         monkeypatch.setenv(variable, str(tmp_path / "home"))
     (tmp_path / "latency_tables").symlink_to(ROOT / "latency_tables")
     make_small(monkeypatch)
     pictures = next(block for block in blocks(DOCS / "tutorial.md") if block.language == "python")
-    exec(pictures.text, {})
+    assert "[:500]" in pictures.text
+    exec(pictures.text.replace("[:500]", "[:200]"), {})
     for block in sorted(COMMAND_BLOCKS, key=lambda block: block.page.name != "tutorial.md"):
-        if block.page.name == "jetson.md":
-            record_jetson(tmp_path)
+        describe_devices(block.page, tmp_path)
         for program, *arguments in lines_of(block) if block.reason is None else ():
             assert program == "natdeploy"
             with pytest.raises(SystemExit) as exited:
@@ -87,6 +94,7 @@ def test_every_command_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cap
         "model.onnx.json",
         "model-fp16.onnx",
         "tuned/subnet.json",
+        "two-threads-run/subnet.json",
         "kit/INSTRUCTIONS.md",
     ):
         assert (tmp_path / file).is_file(), file
@@ -103,10 +111,13 @@ def make_small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(measurer, "QUICK", replace(measurer.QUICK, cap_s=0.5))
 
 
-def record_jetson(folder: Path) -> None:
-    """The board of the guide answers from what this machine measured."""
-    [sittings] = (folder / "home").rglob("ofa-mbv3-w0.5.sittings")
-    (folder / "devices.toml").write_text(f'[devices.jetson]\nruntime = "replay:{sittings}"\n')
+def describe_devices(page: Path, folder: Path) -> None:
+    """What the page says of devices, in `devices.toml`; the board of the Jetson's guide answers from what this machine measured."""
+    described = "\n".join(block.text for block in blocks(page) if block.language == "toml")
+    if page.name == "jetson.md":
+        [sittings] = (folder / "home").rglob("*.t1.b1/ofa-mbv3-w0.5.sittings")
+        described = f'[devices.jetson]\nruntime = "replay:{sittings}"\n'
+    (folder / "devices.toml").write_text(described, encoding="utf-8")
 
 
 @pytest.mark.parametrize("page", ALL_PAGES, ids=lambda page: page.name)

@@ -13,7 +13,7 @@ from nat_deploy.data import Normalisation
 from nat_deploy.errors import InputError, ParityError
 from nat_deploy.export import export_subnet, load_sidecar, reference_logits, run_model
 from nat_deploy.export.preprocessing import from_pixels, to_pixels
-from nat_deploy.export.quantisation import _Damage
+from nat_deploy.export.quantisation import Damage
 from nat_deploy.spaces import make_space
 from nat_deploy.spaces.subnet_file import SubnetFile
 from nat_deploy.supernets import Subnet
@@ -85,9 +85,9 @@ def test_pixels_come_back(rng):
 
 
 def test_int8_that_loses_too_much_leaves_nothing(trained, flowers_dir, tmp_path, cache, monkeypatch):
-    lost = _Damage(drop_points=5.0, share_far=0.0)
-    monkeypatch.setattr("nat_deploy.export.quantisation._Search.damage", lambda self, q: lost)
-    monkeypatch.setattr("nat_deploy.export.quantisation._Search.ranked", lambda self, q, layers: list(layers))
+    lost = Damage(drop_points=5.0, share_far=0.0)
+    monkeypatch.setattr("nat_deploy.export.quantisation.Int8Search.damage", lambda self, q: lost)
+    monkeypatch.setattr("nat_deploy.export.quantisation.Int8Search.ranked", lambda self, q, layers: list(layers))
     with pytest.raises(ParityError, match="raise --max-drop"):
         export_subnet(trained, tmp_path / "x.onnx", precision="int8", calibrate=flowers_dir, cache_dir=cache)
     assert not list(tmp_path.iterdir())

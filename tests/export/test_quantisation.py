@@ -11,7 +11,7 @@ from nat_deploy.data import DataSplits, batches
 from nat_deploy.errors import ParityError
 from nat_deploy.export import LabelledImages, quantise
 from nat_deploy.export.inference import logits_of
-from nat_deploy.export.quantisation import _Damage, divergence
+from nat_deploy.export.quantisation import Damage, divergence
 from nat_deploy.onnx_graphs import build_graph, layer_names
 from nat_deploy.spaces import Block
 from nat_deploy.supernets import Subnet
@@ -46,8 +46,8 @@ def images_of(image_set) -> np.ndarray:
     return np.ascontiguousarray(drawn[0].contiguous().numpy())
 
 
-def damage(drop_points: float, share_far: float = 0.0) -> _Damage:
-    return _Damage(drop_points=drop_points, share_far=share_far)
+def damage(drop_points: float, share_far: float = 0.0) -> Damage:
+    return Damage(drop_points=drop_points, share_far=share_far)
 
 
 @pytest.mark.parametrize("form", ["onnxruntime", "tensorrt"])
@@ -80,10 +80,11 @@ def test_layers_stay_in_float_until_nothing_is_lost(blocks, weights, images, val
 def test_the_layer_that_hurts_goes_first(blocks, weights, images, validation, monkeypatch):
     """A network that suffers from one layer alone, by decree."""
     monkeypatch.setattr(
-        "nat_deploy.export.quantisation._Search.damage", lambda self, q: damage(0.0 if "3.projection" in q.float_layers else 9.0)
+        "nat_deploy.export.quantisation.Int8Search.damage",
+        lambda self, q: damage(0.0 if "3.projection" in q.float_layers else 9.0),
     )
     monkeypatch.setattr(
-        "nat_deploy.export.quantisation._Search._disturbance", lambda self, q: 0.1 if "3.projection" in q.float_layers else 1.0
+        "nat_deploy.export.quantisation.Int8Search._disturbance", lambda self, q: 0.1 if "3.projection" in q.float_layers else 1.0
     )
     steps: list[tuple[str, int, int]] = []
     _, report = quantise(blocks, weights, images=images, validation=validation, on_step=lambda *step: steps.append(step))
@@ -95,11 +96,11 @@ def test_the_layer_that_hurts_goes_first(blocks, weights, images, validation, mo
 def test_accuracy_by_chance_is_not_enough(blocks, weights, images, validation, monkeypatch):
     """Outputs far from the network's send layers to float, even where as many images are right."""
     monkeypatch.setattr(
-        "nat_deploy.export.quantisation._Search.damage",
+        "nat_deploy.export.quantisation.Int8Search.damage",
         lambda self, q: damage(0.0, share_far=0.0 if "3.projection" in q.float_layers else 0.3),
     )
     monkeypatch.setattr(
-        "nat_deploy.export.quantisation._Search._disturbance", lambda self, q: 0.1 if "3.projection" in q.float_layers else 1.0
+        "nat_deploy.export.quantisation.Int8Search._disturbance", lambda self, q: 0.1 if "3.projection" in q.float_layers else 1.0
     )
     _, report = quantise(blocks, weights, images=images, validation=validation)
     assert report.float_layers == ("3.projection",)
@@ -108,9 +109,10 @@ def test_accuracy_by_chance_is_not_enough(blocks, weights, images, validation, m
 def test_int8_that_no_layer_bears_is_refused(blocks, weights, images, validation, monkeypatch):
     everything = len(layer_names(blocks))
     monkeypatch.setattr(
-        "nat_deploy.export.quantisation._Search.damage", lambda self, q: damage(0.0 if len(q.float_layers) == everything else 9.0)
+        "nat_deploy.export.quantisation.Int8Search.damage",
+        lambda self, q: damage(0.0 if len(q.float_layers) == everything else 9.0),
     )
-    monkeypatch.setattr("nat_deploy.export.quantisation._Search.ranked", lambda self, q, layers: list(layers))
+    monkeypatch.setattr("nat_deploy.export.quantisation.Int8Search.ranked", lambda self, q, layers: list(layers))
     with pytest.raises(
         ParityError, match="at most 1 points of accuracy and keep the outputs, but loses more with any layer; raise --max-drop"
     ):

@@ -23,7 +23,8 @@ def test_a_reference_is_written_once_and_measured_beside_itself(tmp_path: Path) 
     written = path.stat().st_mtime_ns
     found = benchmark_files([Path("mobilenet_v3_large")] * 2, "cpu", settings=QUICK, cache_dir=tmp_path)
     assert path.stat().st_mtime_ns == written
-    assert [result.model for result in found.results] == [path, path]
+    assert [(result.name, result.model) for result in found.results] == [("mobilenet_v3_large", path)] * 2
+    assert found.results[0].why_not_predicted == "it is of no search space"
     memory = [result.peak_memory_bytes for result in found.results]
     assert all(size is not None and size > 4 * 5.48e6 for size in memory)  # its weights at least
     assert found.throughputs == ()

@@ -12,12 +12,18 @@ from nat_deploy.predictors.accuracy import (
     score_predictions,
 )
 from nat_deploy.predictors.accuracy.additive import _Moments, _negative_log_evidence
+from nat_deploy.predictors.accuracy.kriging import _Likelihood
+from nat_deploy.search.distribution import mutate
 from nat_deploy.spaces import Architecture, make_space
 from tests.contracts.accuracy_predictor_contract import SPACE, AccuracyPredictorContract, synthetic_error
 
 
 class TestAdditive(AccuracyPredictorContract):
     method = "additive"
+
+
+class TestKriging(AccuracyPredictorContract):
+    method = "kriging"
 
 
 class TestRbf(AccuracyPredictorContract):
@@ -86,6 +92,44 @@ def test_spread_of_the_additive_model_covers_what_it_cannot_know() -> None:
     assert inside.mean() > 0.85
 
 
+def test_gradient_of_the_likelihood_is_its_slope() -> None:
+    generator = rng()
+    points = generator.normal(size=(15, 4))
+    distance = np.linalg.norm(points[:, None] - points, axis=2)
+    likelihood = _Likelihood(products=points @ points.T, distance=distance, targets=generator.normal(size=15), noise=0.1)
+    logs = generator.normal(size=4) - 1
+    value, gradient = likelihood.negative_log(logs)
+    for index in range(4):
+        step = np.zeros(4)
+        step[index] = 1e-5
+        slope = (likelihood.negative_log(logs + step)[0] - value) / 1e-5
+        assert gradient[index] == pytest.approx(slope, rel=1e-3, abs=1e-3)
+
+
+def test_kriging_follows_what_a_sum_cannot_near_a_few_architectures() -> None:
+    parents = SPACE.sample(rng(), 5)
+    genes = SPACE.repair(mutate(SPACE, parents[np.arange(400) % 5], 0.15, rng()))
+    layers = genes[:, 2:]
+    kernel = np.where(layers > 0, (layers - 1) % 3, 1).mean(axis=1)
+    error = synthetic_error(genes) + 3 * ((layers > 0).sum(axis=1) - 15) * (
+        kernel - 1
+    )  # kernels help deep networks and hurt shallow ones
+    kriging, additive = (
+        score_predictions(
+            fit_surrogate(method, SPACE, genes[:200], error[:200], rng()).predict(genes[200:]).mean, error[200:]
+        ).rmse
+        for method in ("kriging", "additive")
+    )
+    assert kriging < 0.85 * additive
+
+
+def test_spread_of_kriging_grows_away_from_what_was_evaluated() -> None:
+    genes = SPACE.sample(rng(), 150)
+    near = genes[:100][np.argsort(SPACE.count(genes[:100]).macs)[:50]]
+    surrogate = fit_surrogate("kriging", SPACE, near, synthetic_error(near), rng())
+    assert np.median(surrogate.predict(near).std) < np.median(surrogate.predict(genes[100:]).std)
+
+
 def test_choice_takes_the_method_with_the_best_tau_on_left_out_architectures() -> None:
     genes = SPACE.sample(rng(), 60)
     chosen = choose_surrogate(SPACE, genes, synthetic_error(genes), rng(), methods=("trees", "additive"))
@@ -110,7 +154,8 @@ def test_scores_of_values_placed_by_hand() -> None:
 
 
 @pytest.mark.parametrize(
-    ("method", "num_train", "least"), [("additive", 100, 0.87), ("additive", 300, 0.885), ("rbf", 300, 0.865)]
+    ("method", "num_train", "least"),
+    [("additive", 100, 0.87), ("additive", 300, 0.885), ("kriging", 100, 0.87), ("kriging", 300, 0.885), ("rbf", 300, 0.865)],
 )
 def test_ranks_measured_imagenet_accuracies(shared_data: Path, method: AccuracyMethod, num_train: int, least: float) -> None:
     space = make_space("ofa-mbv3-w1.0")

@@ -44,6 +44,7 @@ def test_a_card_has_ours_and_the_baselines() -> None:
     assert card.scores.within_10 > 0.9
     assert (card.num_networks, card.num_blocks, card.repeatability) == (30, 10, None)
     assert len(card.lines()) == 8
+    assert card.lines()[1].startswith("30 networks and 10 blocks (")
     assert "no network was measured in enough sittings" in card.lines()[-1]
 
 
@@ -57,6 +58,7 @@ def test_a_card_tells_the_ceiling_from_the_reference_and_the_error_with_the_spee
         entries += [replace(e, sitting=sitting, timing=timing(e.timing.p25_ms * state)) for e in of_sitting]
     card = make_card(small_space(), replace(table, networks=tuple(entries)))
     assert (card.num_networks, card.num_repeated) == (55, 1)
+    assert card.lines()[1].startswith("55 networks, no block; ")
     assert card.repeatability is not None
     assert card.repeatability.mape == pytest.approx((0 + abs(1.2 / 0.8 - 1) + 0) / 3)
     assert [row.name for row in card.rows[:2]] == ["natdeploy", "natdeploy, speed known"]

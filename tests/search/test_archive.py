@@ -89,9 +89,33 @@ def test_infill_is_new_within_the_budget_and_of_the_asked_number() -> None:
     archive = make(genes[:5], values[:5])
     candidates = make(genes, values, measured=False)
     violation = np.where(np.arange(30) < 10, 0.5, 0.0)  # the ten most accurate ones are too slow
-    chosen = choose_infill(candidates, violation, violation, archive, 8, np.random.default_rng(0), aimed_share=0.5)
+    reference, spread = np.full(2, 40.0), np.zeros((30, 2))
+    chosen = choose_infill(
+        candidates, spread, violation, violation, archive, reference, 8, np.random.default_rng(0), aimed_share=0.5
+    )
     assert len(chosen) == 8
     assert not_among(chosen.genes, archive.genes).all()
     errors = sorted(chosen.column("error_percent"))
     assert errors[:4] == [10, 11, 12, 13]
-    assert errors[-1] == 29
+    assert errors[4] > 14  # the others are spread over the front
+    assert errors[-1] > 25
+
+
+def test_infill_fills_the_gap_of_the_archive() -> None:
+    genes = different(13)
+    archive = make(genes[:3], [[0.0, 10.0], [1.0, 9.0], [10.0, 0.0]])
+    along = [[float(i), 9.9 - i] for i in range(1, 10)] + [[0.5, 9.6]]
+    candidates, none = make(genes[3:], along, measured=False), np.zeros(10)
+    chosen = choose_infill(candidates, np.zeros((10, 2)), none, none, archive, np.full(2, 20.0), 1, np.random.default_rng(0))
+    assert 4 <= chosen.column("error_percent")[0] <= 7
+
+
+def test_infill_is_filled_where_nothing_adds_anything_or_objectives_are_many() -> None:
+    genes = different(20)
+    best = make(genes[:1], [[0.0, 0.0]])
+    worse = make(genes[1:], [[1.0 + i, 20.0 - i] for i in range(19)], measured=False)
+    none, rng = np.zeros(19), np.random.default_rng(0)
+    assert len(choose_infill(worse, np.zeros((19, 2)), none, none, best, np.full(2, 30.0), 6, rng)) == 6
+    over = np.ones(19)  # nothing keeps the budgets
+    assert len(choose_infill(worse, np.zeros((19, 2)), over, over, best, np.full(2, 30.0), 6, rng, aimed_share=0.5)) == 6
+    assert len(choose_infill(worse, np.zeros((19, 2)), none, none, best, np.full(2, 30.0), 40, rng)) == 19

@@ -1,15 +1,20 @@
 """The benchmark of a file: which target it is measured as, and why there is no prediction."""
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from nat_deploy.errors import InputError, MissingError
 from nat_deploy.export import export_subnet
-from nat_deploy.walk.benchmark import benchmark_file
+from nat_deploy.predictors.latency import save_table, table_path
+from nat_deploy.profiling import find_device, open_device, read_target
+from nat_deploy.walk.benchmark import benchmark_file, benchmark_files
 from profilers import Settings
 from tests.export.test_export_subnet import subnet_file  # noqa: F401 - a fixture
+from tests.predictors.synthetic_device import latencies, make_table
 
 FEW = Settings(half_width=0.5, cap_s=0.1, warm_up_ms=1.0, warm_up_cap_s=0.1)
 
@@ -43,6 +48,22 @@ def test_a_model_of_another_runtime_names_it(suffix, runtime, tmp_path):
     model.write_bytes(b"anything")
     with pytest.raises(InputError, match=f"a {suffix} model needs a device whose runtime is {runtime}, but device 'cpu' runs"):
         benchmark_file(model, "cpu")
+
+
+def test_every_throughput_has_the_prediction_of_its_own_batch_size(subnet_file, tmp_path):  # noqa: F811
+    """A table is known for batches of two images alone."""
+    model, space = export_subnet(subnet_file, tmp_path / "small.onnx").model, subnet_file.space
+    device = find_device("cpu").with_settings(batch_size=2)
+    target = read_target(device, open_device(device))[1]
+    path = table_path(tmp_path / "run" / "latency_tables", target, space.name)
+    path.parent.mkdir(parents=True)
+    save_table(replace(make_table(space, np.random.default_rng(0)), target=target), path)
+    found = benchmark_files([model], "cpu", batch_sizes=(1, 2), settings=FEW, tables=tmp_path / "run")
+    one, two = found.throughputs
+    assert (one.batch_size, one.predicted, one.predicted_images_per_second) == (1, None, None)
+    genes = space.encode(subnet_file.architecture)[None]
+    right = 2000 / latencies(space, genes, np.random.default_rng(0), noise=0.0)[0]
+    assert two.predicted_images_per_second == pytest.approx(right, rel=0.2)
 
 
 def test_energy_is_power_over_throughput(subnet_file, tmp_path, monkeypatch):  # noqa: F811

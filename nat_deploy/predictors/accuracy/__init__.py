@@ -2,6 +2,7 @@
 
 from nat_deploy.predictors.accuracy.choice import (
     ACCURACY_METHODS,
+    COMPARED_METHODS,
     AccuracyMethod,
     AccuracyPredictor,
     ChosenSurrogate,
@@ -15,6 +16,7 @@ from nat_deploy.predictors.accuracy.scores import PredictionScores, score_predic
 
 __all__ = [
     "ACCURACY_METHODS",
+    "COMPARED_METHODS",
     "AccuracyMethod",
     "AccuracyPrediction",
     "AccuracyPredictor",

@@ -42,24 +42,19 @@ class AdditiveModel:
 
 def fit_additive(features: Features, error_percent: NDArray[np.float64]) -> AdditiveModel:
     """Fit `n` errors of shape `(n,)`; 20 ms for 300 architectures, and about linear in `n`."""
-    from scipy.optimize import minimize
-
     centre = features.values.mean(axis=0)
     offset, scale = float(error_percent.mean()), float(error_percent.std()) or 1.0
     data = _Moments.of(features.values - centre, (error_percent - offset) / scale)
-    num_groups = int(features.groups[-1]) + 1
+    variances, noise = _maximise_evidence(data, features.groups)
+    weights, covariance, _ = _posterior(data, variances, noise)
+    return AdditiveModel(centre=centre, offset=offset, scale=scale, weights=weights, covariance=covariance, noise=noise)
 
-    def objective(logs: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
-        value, gradient = _negative_log_evidence(data, features.groups, logs)
-        pull = logs - _LOG_START
-        return value + 0.5 * _HYPERPRIOR * float(pull @ pull), gradient + _HYPERPRIOR * pull
 
-    start = np.full(num_groups + 1, _LOG_START)
-    logs = minimize(objective, start, jac=True, method="L-BFGS-B", bounds=[_LOG_BOUNDS] * len(start)).x
-    weights, covariance, _ = _posterior(data, np.exp(logs[:-1])[features.groups], float(np.exp(logs[-1])))
-    return AdditiveModel(
-        centre=centre, offset=offset, scale=scale, weights=weights, covariance=covariance, noise=float(np.exp(logs[-1]))
-    )
+def learn_variances(
+    groups: NDArray[np.int64], points: NDArray[np.float64], targets: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], float]:
+    """Prior variance of each column's effect, shape `(f,)`, and the noise's, for centred `points`, shape `(n, f)`, and `targets` of variance 1, shape `(n,)`."""
+    return _maximise_evidence(_Moments.of(points, targets), groups)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,6 +69,20 @@ class _Moments:
     @staticmethod
     def of(x: NDArray[np.float64], y: NDArray[np.float64]) -> "_Moments":
         return _Moments(xx=x.T @ x, xy=x.T @ y, yy=float(y @ y), num=len(y))
+
+
+def _maximise_evidence(data: _Moments, groups: NDArray[np.int64]) -> tuple[NDArray[np.float64], float]:
+    """Variance of each column, and of the noise."""
+    from scipy.optimize import minimize
+
+    def objective(logs: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
+        value, gradient = _negative_log_evidence(data, groups, logs)
+        pull = logs - _LOG_START
+        return value + 0.5 * _HYPERPRIOR * float(pull @ pull), gradient + _HYPERPRIOR * pull
+
+    start = np.full(int(groups[-1]) + 2, _LOG_START)
+    logs = minimize(objective, start, jac=True, method="L-BFGS-B", bounds=[_LOG_BOUNDS] * len(start)).x
+    return np.exp(logs[:-1])[groups], float(np.exp(logs[-1]))
 
 
 def _posterior(

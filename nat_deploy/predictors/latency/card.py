@@ -70,11 +70,12 @@ class Card:
 
     def lines(self) -> tuple[str, ...]:
         """The card as plain text."""
-        used = "used" if self.uses_blocks else "measured, but they did not help and are not used"
+        used = " (used)" if self.uses_blocks else " (measured, but they did not help and are not used)"
         left_out = "networks" if self.allowance is None else "blocks"
+        blocks = f" and {self.num_blocks} blocks{used}" if self.num_blocks else ", no block"
         head = [
             f"{self.space} on {self.target_key}, {self.date}, {self.statistic}",
-            f"{self.num_networks} networks and {self.num_blocks} blocks ({used}); scores on {left_out} left out of the fit",
+            f"{self.num_networks} networks{blocks}; scores on {left_out} left out of the fit",
             *([f"with tables of {', '.join(self.sources)}"] if self.sources else []),
             f"{'':24}{'+-5 %':>8}{'+-10 %':>8}{'MAPE':>8}{'tau':>7}{'rho':>7}{'in 95 %':>9}{'width':>9}",
         ]

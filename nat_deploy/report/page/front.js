@@ -21,7 +21,8 @@
     if (budget !== null && budget > low && budget < high + 0.5 * (high - low)) high = Math.max(high, budget);
     const margin = 0.06 * (high - low) || Math.abs(high) * 0.1 || 1;
     low -= margin; high += margin;
-    return { low, high, at: value => start + (value - low) / (high - low) * (end - start) };
+    const at = value => start + (value - low) / (high - low) * (end - start);
+    return { low, high, at, inside: value => at(Math.max(low, Math.min(high, value))) };
   };
   const shape = (role, x, y) => {
     if (role === "finalist") return element("path", { d: `M${x} ${y - 7}l7 7l-7 7l-7 -7z` });
@@ -74,9 +75,9 @@
       if (u === null || v === null) return;
       const [cx, cy] = [x.at(u), y.at(v)];
       dots.push([cx, cy, index]);
-      if (network.role === "finalist" || network.role === "chosen" || index === state.now) {
-        const [wide, tall] = [network.intervals[a], network.intervals[b]];
-        const d = (wide ? `M${x.at(wide[0])} ${cy}H${x.at(wide[1])}` : "") + (tall ? `M${cx} ${y.at(tall[0])}V${y.at(tall[1])}` : "");
+      const [wide, tall] = [network.intervals[a], network.intervals[b]];
+      if (index === state.now || [wide, tall].some(interval => interval && interval[2] === "measured")) {
+        const d = (wide ? `M${x.inside(wide[0])} ${cy}H${x.inside(wide[1])}` : "") + (tall ? `M${cx} ${y.inside(tall[0])}V${y.inside(tall[1])}` : "");
         if (d) plot.append(element("path", { class: `whisker ${network.role}`, d }));
       }
       const mark = shape(network.role, cx, cy);
