@@ -13,10 +13,10 @@ for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"): 
 
 
 @pytest.fixture(scope="session", autouse=True)
-def own_temporary_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+def own_temporary_folder() -> Iterator[None]:
     """Locks of devices lie there: tests wait neither for those that run beside them nor for a profiler at work on this machine."""
-    with pytest.MonkeyPatch.context() as patch:
-        folder = str(tmp_path_factory.mktemp("tmp"))
+    # Not below pytest's own folder: sockets lie there too (Ray's), whose paths must be short.
+    with tempfile.TemporaryDirectory(prefix="nd-", ignore_cleanup_errors=True) as folder, pytest.MonkeyPatch.context() as patch:
         patch.setenv("TMPDIR", folder)
         patch.setattr(tempfile, "tempdir", folder)
         yield

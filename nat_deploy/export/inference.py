@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import onnx
-import onnxruntime
 from numpy.typing import NDArray
 
 from nat_deploy.errors import ParityError
@@ -60,6 +59,8 @@ def logits_of(model: onnx.ModelProto, images: Images, *, batch_size: int = 16) -
 
 def run_node_by_node(model: onnx.ModelProto, images: Images) -> Logits:
     """Logits (n, classes) of a model whose nodes ONNX Runtime executes as they are written, nothing fused: Q/DQ nodes then round as the standard says."""
+    import onnxruntime  # few commands need it, and all would wait for it
+
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.log_severity_level = 3

@@ -43,9 +43,9 @@ class Tolerance:
                 return Tolerance(relative_error=0.5, top1_agreement=0.8, outliers=0.1)
 
 
-# An int8 graph beside the same rounding in torch, node by node: most images agree to float32's last digits. But a value on the edge of a step may fall to either side,
-# which a network that int8 disturbs much makes larger: of one, 18 of 64 images were further than 0.05 away.
-SIMULATION_TOLERANCE = Tolerance(relative_error=0.02, top1_agreement=0.8, outliers=0.4)
+# An int8 graph beside the same rounding in torch, node by node: many images agree to float32's last digits. But a value on the edge of a step may fall to either side,
+# which a network that int8 disturbs much makes larger: of one, 18 of 64 images were further than 0.05 away; of another, 7 of 10 further than 0.02.
+SIMULATION_TOLERANCE = Tolerance(relative_error=0.1, top1_agreement=0.8, outliers=0.4)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,5 +1,6 @@
 """Exports in fp16 and int8, and of models that take pixels: from a trained subnet to files that are right, or to nothing."""
 
+import importlib
 import json
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from onnx import TensorProto
 from nat_deploy.data import Normalisation
 from nat_deploy.errors import InputError, ParityError
 from nat_deploy.export import export_subnet, load_sidecar, reference_logits, run_model
+from nat_deploy.export.inference import run_node_by_node
 from nat_deploy.export.preprocessing import from_pixels, to_pixels
 from nat_deploy.export.quantisation import Damage
 from nat_deploy.spaces import make_space
@@ -129,3 +131,33 @@ def test_images_of_other_classes_cannot_judge_int8(trained, cifar10_dir, tmp_pat
     with pytest.raises(InputError, match="network's 5 classes, but 'cifar10' has 10"):
         export_subnet(trained, tmp_path / "x.onnx", precision="int8", calibrate=cifar10_dir, cache_dir=cache)
     assert not list(tmp_path.iterdir())
+
+
+def test_an_int8_graph_that_rounds_otherwise_than_torch_is_not_kept(trained, flowers_dir, tmp_path, cache, monkeypatch):
+    """A scale that is half as large again, as a mistake in the export would leave one."""
+
+    def run_tampered(model: onnx.ModelProto, images: np.ndarray) -> np.ndarray:
+        scales = {node.input[1] for node in model.graph.node if node.op_type == "QuantizeLinear"}
+        tensor = next(tensor for tensor in model.graph.initializer if tensor.name in scales)
+        wrong = onnx.ModelProto()
+        wrong.CopyFrom(model)
+        (copied,) = (found for found in wrong.graph.initializer if found.name == tensor.name)
+        copied.CopyFrom(onnx.numpy_helper.from_array(1.5 * onnx.numpy_helper.to_array(tensor), tensor.name))
+        readers = [node for node in wrong.graph.node if node.op_type == "DequantizeLinear" and node.input[1] == tensor.name]
+        wrong.graph.initializer.append(onnx.numpy_helper.from_array(onnx.numpy_helper.to_array(tensor), "right"))
+        for node in readers:
+            node.input[1] = "right"
+        return run_node_by_node(wrong, images)
+
+    monkeypatch.setattr(importlib.import_module("nat_deploy.export.export_subnet"), "run_node_by_node", run_tampered)
+    with pytest.raises(ParityError, match="the export was not kept"):
+        export_subnet(
+            trained,
+            tmp_path / "int8.onnx",
+            precision="int8",
+            calibrate=flowers_dir,
+            max_drop=100.0,
+            num_calibration_images=64,
+            cache_dir=cache,
+        )
+    assert not (tmp_path / "int8.onnx").exists()
