@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -140,6 +141,7 @@ def is_gone(pid: int) -> bool:
                 return True
         except FileNotFoundError:
             return True
+        time.sleep(0.02)  # a busy machine takes a while to end it
     return False
 
 
