@@ -22,7 +22,7 @@ class TrainingDevice:
     def autocast(self) -> Autocast:
         """The precision of matrix products that pays here: bfloat16 on a GPU that has it, otherwise that of the weights.
 
-        On CPUs it does not pay: their depthwise convolutions take three times as long in bfloat16 as in float32, even where matrices are quicker.
+        On CPUs it does not pay: depthwise convolutions are slower there in bfloat16 than in float32, even where matrices are quicker.
         """
         is_quick = self.torch_device.type == "cuda" and torch.cuda.is_bf16_supported()
         return "bfloat16" if is_quick else "off"
