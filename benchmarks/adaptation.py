@@ -21,12 +21,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from machine import circumstances
 
+from benchmarks.last_archive import LastArchive
+from benchmarks.machine import circumstances
 from nat_deploy.data import DataSplits, load_data
 from nat_deploy.search import ERROR, RunFolder, SearchEvent, SearchSettings, hypervolume, run_search
 from nat_deploy.search.distribution import Adaptation
-from nat_deploy.search.genes import to_genes
 from nat_deploy.spaces import Genes, SearchSpace
 from nat_deploy.supernets import load_supernet
 from nat_deploy.training.adapt import AdaptationSettings, adapt_supernet, prepare_supernet
@@ -83,26 +83,21 @@ def search(
     started = time.process_time()
     with contextlib.suppress(TimeIsUpError):
         run_search(evaluator.supernet.space, JointEvaluator({ERROR: evaluator}), {}, {}, run, stop_after(seconds))
-    used, last = time.process_time() - started, run.read_iterations()[-1]
+    used, last = time.process_time() - started, LastArchive.of(run)
     if adaptation is not None:
-        run.load_checkpoint(ERROR, evaluator, last.supernet_version)
-    return used, last.iteration, judge(evaluator, run, to_genes(last.genes), last.supernet_version)
+        run.load_checkpoint(ERROR, evaluator, last.version)
+    return used, last.iteration, judge(evaluator, last)
 
 
-def judge(evaluator: SupernetEvaluator, run: RunFolder, genes: Genes, version: int) -> float:
+def judge(evaluator: SupernetEvaluator, archive: LastArchive) -> float:
     """Hypervolume on test images of the front on validation images."""
     space, data = evaluator.supernet.space, evaluator.data
     assert data.test is not None, "the data set needs a test part"
-    known = {record.genes: record.errors_percent[0] for record in run.evaluations.read() if record.supernet_version == version}
-    macs = space.count(genes).macs
-    validation = np.array([known[tuple(int(gene) for gene in row)] for row in genes])
-    front = [i for i in range(len(genes)) if not ((validation < validation[i]) & (macs <= macs[i])).any()]
-    architectures = [space.decode(genes[i]) for i in front]
-    errors = [
-        found.error_percent for found in evaluate(evaluator.supernet, architectures, training_images=data.train, images=data.test)
-    ]
+    front = archive.genes[archive.front_by_macs(space)]
+    tested = evaluate(evaluator.supernet, [space.decode(row) for row in front], training_images=data.train, images=data.test)
+    errors, macs = [found.error_percent for found in tested], space.count(front).macs.astype(float)
     largest = space.count(space.encode(space.largest())[None]).macs[0]
-    return hypervolume(np.stack([errors, macs[front].astype(float)], axis=1), np.array([100.0, float(largest)]))
+    return hypervolume(np.stack([errors, macs], axis=1), np.array([100.0, float(largest)]))
 
 
 def warmed_up(data: DataSplits, resolutions: tuple[int, ...], args: argparse.Namespace, seed: int) -> dict[str, torch.Tensor]:

@@ -3,7 +3,7 @@
     python benchmarks/cifar10_transfer.py --data cifar10/ --out RUN [--train-on cuda] [--threads 1]
 
 A search without a budget; then every network of its front, chosen on validation images, is judged on the 10,000 test images with the search's weights as they
-are, without fine-tuning. Stopped at any time, it goes on when called again. Published: the front of the NAT-like baseline and of NATv2 (early exits, dense
+are, without fine-tuning. Stopped at any time, it goes on when called again, or with `--judge` judges what it has come to. Published: the front of the NAT-like baseline and of NATv2 (early exits, dense
 skips) in the executive summary of the NATv2 author's thesis, read off its figures.
 """
 
@@ -12,10 +12,10 @@ import json
 import time
 from pathlib import Path
 
-import numpy as np
 import torch
-from machine import circumstances
 
+from benchmarks.last_archive import LastArchive
+from benchmarks.machine import circumstances
 from nat_deploy.data import load_data
 from nat_deploy.search import ERROR, RunFolder, SearchEvent
 from nat_deploy.supernets import load_supernet
@@ -63,52 +63,61 @@ def main() -> None:
     parser.add_argument("--max-train", type=int)
     parser.add_argument("--train-on", default="auto")
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--judge", action="store_true", help="search no further, judge the last finished iteration")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     resolutions = tuple(int(size) for size in args.resolutions.split(","))
     log, cpu_started = Log(), time.process_time()
-    request = SearchRequest(
-        prefer="knee",
-        data=(args.data,),
-        supernet=str(args.supernet),
-        resolutions=resolutions,
-        effort=args.effort,
-        iterations=args.iterations,
-        first_epochs=args.first_epochs,
-        further_epochs=args.further_epochs,
-        max_train=args.max_train,
-        train_on=args.train_on,
-    )
-    found = search_network(request, args.out, log, resume=True)
+    if not args.judge:
+        request = SearchRequest(
+            prefer="knee",
+            data=(args.data,),
+            supernet=str(args.supernet),
+            resolutions=resolutions,
+            effort=args.effort,
+            iterations=args.iterations,
+            first_epochs=args.first_epochs,
+            further_epochs=args.further_epochs,
+            max_train=args.max_train,
+            train_on=args.train_on,
+        )
+        search_network(request, args.out, log, resume=True)
     wall, cpu = time.perf_counter() - log.started, time.process_time() - cpu_started
 
+    run = RunFolder.read(args.out)
+    archive = LastArchive.of(run)
     pretrained, info = load_supernet(args.supernet)
     data = load_data(args.data, image_size=max(resolutions), seed=0, max_train=args.max_train)
-    evaluator = SupernetEvaluator(prepare_supernet(pretrained, data, resolutions, seed=0), data, EvaluatorSettings())
-    RunFolder.read(args.out).load_newest_checkpoint(ERROR, evaluator)
-    front = found.result.front
-    errors, counts = front.column(ERROR), found.space.count(front.genes)
-    order = [i for i in np.argsort(counts.macs) if not (errors[counts.macs <= counts.macs[i]] < errors[i]).any()]
     assert data.test is not None, "the data set needs a test part"
-    architectures = [found.space.decode(front.genes[i]) for i in order]
+    evaluator = SupernetEvaluator(prepare_supernet(pretrained, data, resolutions, seed=0), data, EvaluatorSettings())
+    run.load_newest_checkpoint(ERROR, evaluator)
+    space = evaluator.supernet.space
+    front = archive.front_by_macs(space)
+    architectures = [space.decode(archive.genes[row]) for row in front]
+    counts = space.count(archive.genes[front])
     tested = evaluate(evaluator.supernet, architectures, training_images=data.train, images=data.test)
     rows = [
         {
-            "macs": int(counts.macs[i]),
-            "num_params": int(counts.num_params[i]),
-            "resolution": architecture.resolution,
-            "validation_top1_percent": round(100 - float(errors[i]), 2),
-            "test_top1_percent": round(accuracy.top1_percent, 2),
+            "macs": int(counts.macs[place]),
+            "num_params": int(counts.num_params[place]),
+            "resolution": architectures[place].resolution,
+            "validation_top1_percent": round(100 - float(archive.errors_percent[row]), 2),
+            "test_top1_percent": round(tested[place].top1_percent, 2),
         }
-        for i, architecture, accuracy in zip(order, architectures, tested, strict=True)
+        for place, row in enumerate(front)
     ]
     result = {
         "circumstances": circumstances("natdeploy", "torch"),
         "supernet": info.trained_on,
-        "settings": {name: str(value) for name, value in vars(args).items() if name not in ("out", "data", "supernet")},
+        "settings": {name: str(value) for name, value in vars(args).items() if name not in ("out", "data", "supernet", "judge")},
         "training_images": len(data.train),
-        "search_wall_s": round(wall),
+        "search_wall_s": round(wall),  # of this call
         "search_cpu_s": round(cpu),
+        "finished_iterations": archive.iteration,
+        "weights": {
+            "validation": archive.version,
+            "test": evaluator.version,
+        },  # one newer, where it stopped between adapting and evaluating
         "front_by_macs": rows,
         "published_macs_millions_and_top1": PUBLISHED,
         "published_best": BEST_PUBLISHED,

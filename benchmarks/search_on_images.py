@@ -11,30 +11,27 @@ The budget is the latency that the given share of random networks is predicted t
 
 import argparse
 import json
-import platform
-from datetime import date
 from pathlib import Path
 
 import numpy as np
 import torch
 
+from benchmarks.machine import circumstances
 from nat_deploy.data import load_data
 from nat_deploy.profiling import find_device, measure_architectures
-from nat_deploy.search import SearchEvent
+from nat_deploy.search import ERROR, RunFolder, SearchEvent
+from nat_deploy.spaces import Architecture
 from nat_deploy.supernets import load_supernet
-from nat_deploy.training.adapt import AdaptationSettings
+from nat_deploy.training.adapt import AdaptationSettings, prepare_supernet
 from nat_deploy.training.evaluator import EvaluatorSettings, SupernetEvaluator
 from nat_deploy.walk import SearchRequest, search_network, shipped_supernet
 from nat_deploy.walk.latency import get_latency_model
+from nat_deploy.walk.search import SilentListener
 from profilers import Settings
 
 
-class Quiet:
+class Log(SilentListener):
     """Prints a line per finished step."""
-
-    def on_decode(self, done: int, total: int) -> None: ...
-
-    def on_profile(self, progress: object) -> None: ...
 
     def on_train(self, done: int, total: int) -> None:
         if done == total:
@@ -56,7 +53,9 @@ def main() -> None:
     parser.add_argument("--further-epochs", type=float, default=2)
     parser.add_argument("--random", type=int, default=100)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--threads", type=int, default=1)
     args = parser.parse_args()
+    torch.set_num_threads(args.threads)
 
     pretrained, info = load_supernet(shipped_supernet())
     latency = get_latency_model(find_device("cpu"), pretrained.space, run=args.out, profile_minutes=1.5, seed=args.seed)
@@ -74,19 +73,19 @@ def main() -> None:
         finalists=4,
         seed=args.seed,
     )
-    found = search_network(request, args.out, Quiet(), resume=True)
+    found = search_network(request, args.out, Log(), resume=True)
     space = found.space
     data = load_data(args.data, image_size=max(space.resolutions), seed=args.seed, max_train=args.max_train)
 
-    adapted = SupernetEvaluator(pretrained.with_classes(data.num_classes), data, EvaluatorSettings())
-    adapted.load(max((args.out / "checkpoints").iterdir()))
+    adapted = SupernetEvaluator(prepare_supernet(pretrained, data, space.resolutions, seed=args.seed), data, EvaluatorSettings())
+    RunFolder.read(args.out).load_newest_checkpoint(ERROR, adapted)
     finalists = [space.decode(np.array(finalist.genes)) for finalist in found.result.finalists]
     again = measure_architectures(
         find_device("cpu"), space, finalists, work_dir=args.out / "again", settings=Settings.preset("default"), seed=1
     )
 
     head_only = SupernetEvaluator(
-        pretrained.with_classes(data.num_classes, torch.Generator().manual_seed(args.seed)),
+        prepare_supernet(pretrained, data, space.resolutions, seed=args.seed),
         data,
         EvaluatorSettings(first=AdaptationSettings(epochs=args.first_epochs, learning_rate=2e-3)),
     )
@@ -99,8 +98,8 @@ def main() -> None:
     errors = list(adapted.evaluate(randoms))
     best_random = randoms[int(np.argmin(errors))]
 
-    def test(evaluator: SupernetEvaluator, architecture: object) -> float:
-        accuracy = evaluator.test_accuracy(architecture)  # type: ignore[arg-type]
+    def test(evaluator: SupernetEvaluator, architecture: Architecture) -> float:
+        accuracy = evaluator.test_accuracy(architecture)
         assert accuracy is not None
         return accuracy.top1_percent
 
@@ -115,13 +114,13 @@ def main() -> None:
         for architecture, finalist, measured in zip(finalists, found.result.finalists, again, strict=True)
     ]
     result = {
-        "date": date.today().isoformat(),
-        "machine": f"{latency.table.target.key}, {platform.machine()}",
+        "circumstances": circumstances("natdeploy", "torch", "onnxruntime"),
+        "target": latency.table.target.key,
         "data": data.name,
         "training_images": len(data.train),
         "test_images": 0 if data.test is None else len(data.test),
         "budget_ms": budget_ms,
-        "settings": vars(args) | {"out": "", "data": data.name},
+        "settings": {name: value for name, value in vars(args).items() if name not in ("out", "data")},
         "returned": rows,
         "best_of_random": {
             "count": len(randoms),

@@ -10,7 +10,6 @@ import argparse
 import time
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import UTC, datetime
 from itertools import pairwise
 from pathlib import Path
 
@@ -18,7 +17,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from benchmarks.export import cpu_model
+from benchmarks.machine import circumstances
 from nat_deploy.search import RunFolder, SearchEvent, non_dominated
 from nat_deploy.spaces.subnet_file import load_subnet
 from nat_deploy.walk import EFFORTS, SearchRequest, SilentListener, search_network
@@ -82,7 +81,7 @@ def main() -> None:
     ended = now()
 
     folder = RunFolder.read(found.run)
-    print(f"{datetime.now(UTC):%Y-%m-%d}, {cpu_model()}, torch {torch.__version__}, one thread, --seed {args.seed}")
+    print(f"{circumstances('natdeploy', 'torch')}, one thread, --seed {args.seed}")
     print(f"{len(folder.settings.objectives)} objectives: {', '.join(folder.settings.objectives)}")
     print(f"data: {folder.provenance['data']}")
     print(

@@ -4,8 +4,8 @@ from nat_deploy.export.engine import EngineReport, check_engine_can_be_built, en
 from nat_deploy.export.export_subnet import ExportReport, export_subnet, reference_logits
 from nat_deploy.export.formats import ENGINE_FORMATS, FORMATS, ModelFormat, check_format, find_format
 from nat_deploy.export.parity import ParityReport, Tolerance, compare, run_model
-from nat_deploy.export.quantisation import LabelledImages, OnStep, QuantisationReport, TrainingReport, quantise
-from nat_deploy.export.quantisation_aware import Int8Subnet, quantise_with_training
+from nat_deploy.export.quantisation import LabelledImages, OnStep, QuantisationReport, TrainingReport
+from nat_deploy.export.quantisation_aware import Int8Subnet, quantise_subnet
 from nat_deploy.export.sidecar import Sidecar, load_sidecar, sidecar_path
 from nat_deploy.export.to_onnx import subnet_to_onnx
 
@@ -31,8 +31,7 @@ __all__ = [
     "export_subnet",
     "find_format",
     "load_sidecar",
-    "quantise",
-    "quantise_with_training",
+    "quantise_subnet",
     "reference_logits",
     "run_model",
     "sidecar_path",

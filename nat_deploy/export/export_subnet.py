@@ -24,7 +24,7 @@ from nat_deploy.export.inference import Images, Logits, run_node_by_node
 from nat_deploy.export.parity import SIMULATION_TOLERANCE, ParityReport, Tolerance, compare, run_model
 from nat_deploy.export.preprocessing import from_pixels, to_pixels
 from nat_deploy.export.quantisation import LabelledImages, OnStep
-from nat_deploy.export.quantisation_aware import Int8Subnet, quantise_with_training
+from nat_deploy.export.quantisation_aware import Int8Subnet, quantise_subnet
 from nat_deploy.export.sidecar import Part, Sidecar, save_sidecar, sidecar_path
 from nat_deploy.export.to_onnx import subnet_to_onnx
 from nat_deploy.export.weights import calibrated, check_classes, find_weights, hash_weights
@@ -142,10 +142,10 @@ def export_subnet(
     int8: Int8Subnet | None = None
     if precision == "int8" and data is not None:
         check_classes(data, found, purpose="judge int8")
-        int8 = quantise_with_training(
+        int8 = quantise_subnet(
             subnet,
             data,
-            calibration=_draw(data.train, arch.resolution, num_calibration_images, seed),
+            images=_draw(data.train, arch.resolution, num_calibration_images, seed).images,
             validation=_draw(_held_out(data), arch.resolution, _MAX_VALIDATION_IMAGES, seed),
             epochs=qat_epochs,
             checkpoint=out,

@@ -97,34 +97,6 @@ class QuantisationReport:
     training: TrainingReport | None = None
 
 
-def quantise(
-    blocks: Sequence[Block],
-    weights: Weights,
-    *,
-    images: Images,
-    validation: LabelledImages,
-    form: Int8Form = "onnxruntime",
-    max_drop: float = 1.0,
-    seed: int = 0,
-    on_step: OnStep | None = None,
-) -> tuple[Quantisation, QuantisationReport]:
-    """Find a quantisation that loses at most `max_drop` points of accuracy on validation images, and whose outputs there stay near the network's.
-
-    Accuracy alone would not do: on a few hundred images, outputs that are mostly noise may by chance be right as often.
-
-    Args:
-        images: Training images; half of them give ranges, the others compare.
-
-    Raises:
-        ParityError: No layer may be in int8 without losing more.
-    """
-    search = Int8Search(blocks, weights, images, validation, form, seed, on_step)
-    choice = search.fewest_in_float(search.calibrated(), max_drop)
-    if choice is None:
-        raise too_much_lost(max_drop)
-    return choice.quantisation, search.report(choice, max_drop)
-
-
 def too_much_lost(max_drop: float) -> ParityError:
     return ParityError(
         f"int8 must lose at most {max_drop:g} points of accuracy and keep the outputs, but loses more with any layer; "

@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from nat_deploy.data import DataSplits
+from nat_deploy.export.inference import Images
 from nat_deploy.export.quantisation import (
     Choice,
     Int8Search,
@@ -39,11 +40,11 @@ class Int8Subnet:
     report: QuantisationReport
 
 
-def quantise_with_training(
+def quantise_subnet(
     subnet: Subnet,
     data: DataSplits,
     *,
-    calibration: LabelledImages,
+    images: Images,
     validation: LabelledImages,
     epochs: int,
     checkpoint: Path,
@@ -58,7 +59,7 @@ def quantise_with_training(
     Args:
         subnet: Calibrated. It stays as it is and is the teacher.
         data: Its training part is learnt from; its validation part chooses the epoch. Test images are not looked at.
-        calibration: Training images; half of them give ranges, the others compare.
+        images: Training images; half of them give ranges, the others compare.
         validation: Judges both.
         epochs: Of training; 0 trains never.
         checkpoint: Beginning of the name of a file that is there while it trains: a call that was broken off goes on from it.
@@ -67,7 +68,7 @@ def quantise_with_training(
     Raises:
         ParityError: Neither is allowed.
     """
-    search = Int8Search(subnet.blocks, subnet.numpy_weights(), calibration.images, validation, form, seed, on_step)
+    search = Int8Search(subnet.blocks, subnet.numpy_weights(), images, validation, form, seed, on_step)
     everything = search.calibrated()
     plain = search.fewest_in_float(everything, max_drop)
     if plain is not None and not (epochs and plain.quantisation.float_layers):

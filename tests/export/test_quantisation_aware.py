@@ -9,7 +9,7 @@ import torch
 
 from nat_deploy.data import DataSplits, load_data
 from nat_deploy.errors import ParityError
-from nat_deploy.export import Int8Subnet, quantise_with_training
+from nat_deploy.export import Int8Subnet, quantise_subnet
 from nat_deploy.export.export_subnet import _draw
 from nat_deploy.export.inference import logits_of
 from nat_deploy.export.quantisation import Choice, Damage, Int8Search
@@ -65,14 +65,14 @@ def subnet(digits: DataSplits, tmp_path_factory: pytest.TempPathFactory) -> Subn
 @pytest.fixture
 def run(digits: DataSplits, subnet: Subnet, tmp_path: Path) -> Run:
     def run(**arguments: object) -> Int8Subnet:
-        calibration, validation = _draw(digits.train, SIZE, 256, 0), _draw(digits.val, SIZE, 1000, 0)
+        images, validation = _draw(digits.train, SIZE, 256, 0).images, _draw(digits.val, SIZE, 1000, 0)
         given: dict[str, object] = {
-            "calibration": calibration,
+            "images": images,
             "validation": validation,
             "epochs": 2,
             "checkpoint": tmp_path / "net",
         }
-        return quantise_with_training(subnet, digits, **(given | arguments))  # type: ignore[arg-type]
+        return quantise_subnet(subnet, digits, **(given | arguments))  # type: ignore[arg-type]
 
     return run
 
