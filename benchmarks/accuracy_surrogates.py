@@ -66,14 +66,14 @@ def benchmark(
         order = rng.permutation(len(error))
         train, test = order[:num_train], order[num_train : num_train + NUM_TEST]
         start = time.perf_counter()
-        if method in PLAIN_METHODS:
+        if method is None:
+            mean = choose_surrogate(space, genes[train], error[train], rng).predict(genes[test]).mean
+        elif method in ACCURACY_METHODS:
+            mean = fit_surrogate(method, space, genes[train], error[train], rng).predict(genes[test]).mean
+        else:
             varied = space.gene_upper > space.gene_lower
             scaled = ((genes - space.gene_lower) / np.maximum(space.gene_upper - space.gene_lower, 1))[:, varied]
             mean = plain(method, scaled[train], error[train], scaled[test])
-        elif method is None:
-            mean = choose_surrogate(space, genes[train], error[train], rng).predict(genes[test]).mean
-        else:
-            mean = fit_surrogate(method, space, genes[train], error[train], rng).predict(genes[test]).mean
         seconds.append(time.perf_counter() - start)
         scores.append(score_predictions(mean, error[test]))
     taus = np.array([score.kendall_tau for score in scores])

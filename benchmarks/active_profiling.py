@@ -12,9 +12,9 @@ import argparse
 from pathlib import Path
 
 import numpy as np
-from latency_prediction_ofa import RESOLUTIONS, read_labels
 from numpy.typing import NDArray
 
+from benchmarks.latency_prediction_ofa import RESOLUTIONS, read_labels
 from benchmarks.machine import circumstances
 from nat_deploy.predictors.latency import AdditivePredictor, BlockIndex, Scores, fit_on_networks, score
 from nat_deploy.predictors.latency.prediction import FloatArray

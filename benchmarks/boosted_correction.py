@@ -11,9 +11,9 @@ import argparse
 from pathlib import Path
 
 import numpy as np
-from latency_prediction_ofa import NUM_UNSEEN, RESOLUTIONS, read_labels
 from xgboost import XGBRegressor
 
+from benchmarks.latency_prediction_ofa import NUM_UNSEEN, RESOLUTIONS, read_labels
 from benchmarks.machine import circumstances
 from nat_deploy.predictors.latency import BlockIndex, fit_on_networks, score
 from nat_deploy.predictors.latency.prediction import FloatArray

@@ -23,12 +23,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
-from latency_prediction_ofa import DEVICES, GPU, METHODS, NUM_FITTED, RESOLUTIONS, read_labels
 from numpy.typing import NDArray
 
+from benchmarks.latency_prediction_ofa import DEVICES, GPU, METHODS, NUM_FITTED, RESOLUTIONS, read_labels
 from benchmarks.machine import circumstances
 from nat_deploy.predictors.latency import BlockIndex, TablePredictor, fit_on_networks
-from nat_deploy.predictors.latency.additive import network_observations
+from nat_deploy.predictors.latency.observations import network_observations
 from nat_deploy.predictors.latency.prediction import FloatArray
 from nat_deploy.search import ERROR, LATENCY, Budget, Evaluations, RunFolder, SearchSettings, make_problem
 from nat_deploy.search.finalists import choose_finalists

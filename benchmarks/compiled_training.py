@@ -56,7 +56,7 @@ def compare(subnet: Subnet, args: argparse.Namespace) -> str:
         def step() -> float:
             started = time.perf_counter()
             optimiser.zero_grad(set_to_none=True)
-            F.cross_entropy(forward(images), labels).backward()
+            F.cross_entropy(forward(images), labels).backward()  # type: ignore[no-untyped-call]
             optimiser.step()
             if images.is_cuda:
                 torch.cuda.synchronize()
@@ -64,7 +64,7 @@ def compare(subnet: Subnet, args: argparse.Namespace) -> str:
 
         return step
 
-    network = subnet.to(args.device, memory_format=torch.channels_last).train()
+    network = subnet.to(args.device).to(memory_format=torch.channels_last).train()
     plain, compiled = stepper(copy.deepcopy(network), compiled=False), stepper(network, compiled=True)
     with tempfile.TemporaryDirectory() as cache:
         os.environ["TORCHINDUCTOR_CACHE_DIR"] = cache  # an empty one: everything is compiled

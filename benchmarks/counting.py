@@ -3,6 +3,7 @@
 python benchmarks/counting.py
 """
 
+import argparse
 import time
 
 import numpy as np
@@ -14,6 +15,7 @@ COUNT, ROUNDS = 100_000, 5
 
 
 def main() -> None:
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     space = make_space("ofa-mbv3-w1.0")
     genes = space.sample(np.random.default_rng(0), COUNT)
     space.count(genes[:10])  # builds the look-up tables

@@ -3,21 +3,22 @@
 Both files are run in ONNX Runtime too: what matters after the export is that they compute the same and how fast they are.
 """
 
-import io
+import argparse
 import statistics
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import onnxruntime
 import torch
+from numpy.typing import NDArray
 
 from benchmarks.machine import circumstances
 from nat_deploy.data import Normalisation
 from nat_deploy.export import reference_logits, subnet_to_onnx
 from nat_deploy.onnx_graphs import draw_weights
-from nat_deploy.spaces import make_space
+from nat_deploy.spaces import Block, make_space
 from nat_deploy.supernets import Subnet, calibrate_batch_norm
 
 ROUNDS = 3
@@ -26,6 +27,7 @@ RESOLUTION = 224
 
 
 def main() -> None:
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     torch.set_num_threads(1)
     print(circumstances("natdeploy", "torch", "onnx", "onnxscript", "onnxruntime"))
     rng = np.random.default_rng(0)
@@ -36,7 +38,7 @@ def main() -> None:
 
     def ours() -> bytes:
         weights = subnet.numpy_weights()
-        return subnet_to_onnx(space, architecture, weights, normalisation=Normalisation()).SerializeToString()
+        return bytes(subnet_to_onnx(space, architecture, weights, normalisation=Normalisation()).SerializeToString())
 
     exporters: dict[str, Callable[[], bytes]] = {"natdeploy": ours, "torch dynamo": lambda: export_with_torch(subnet, images)}
     seconds: dict[str, list[float]] = {name: [] for name in exporters}
@@ -58,7 +60,7 @@ def main() -> None:
     print(f"ratio of export times: {ratio:.0f}")
 
 
-def make_subnet(blocks: tuple, rng: np.random.Generator) -> Subnet:
+def make_subnet(blocks: Sequence[Block], rng: np.random.Generator) -> Subnet:
     """A random network with calibrated batch norms, so that rounding errors stay rounding errors."""
     subnet = Subnet(blocks)
     subnet.load_weights({name: torch.from_numpy(values) for name, values in draw_weights(blocks, rng).items()})
@@ -67,8 +69,7 @@ def make_subnet(blocks: tuple, rng: np.random.Generator) -> Subnet:
     return calibrate_batch_norm(subnet, [images])
 
 
-def export_with_torch(subnet: Subnet, images: np.ndarray) -> bytes:
-    buffer = io.BytesIO()
+def export_with_torch(subnet: Subnet, images: NDArray[np.float32]) -> bytes:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         program = torch.onnx.export(
@@ -80,11 +81,11 @@ def export_with_torch(subnet: Subnet, images: np.ndarray) -> bytes:
             dynamic_shapes=({0: torch.export.Dim("batch")},),
             verbose=False,
         )
-    program.save(buffer)
-    return buffer.getvalue()
+    assert program is not None
+    return bytes(program.model_proto.SerializeToString())
 
 
-def measure_ms(models: dict[str, bytes], images: np.ndarray) -> dict[str, float]:
+def measure_ms(models: dict[str, bytes], images: NDArray[np.float32]) -> dict[str, float]:
     """Median latency of each model, runs in alternating order."""
     sessions = {name: open_session(model) for name, model in models.items()}
     samples: dict[str, list[float]] = {name: [] for name in sessions}
@@ -102,8 +103,9 @@ def open_session(model: bytes) -> onnxruntime.InferenceSession:
     return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
 
 
-def run(session: onnxruntime.InferenceSession, images: np.ndarray) -> np.ndarray:
-    return session.run(None, {"images": images})[0]
+def run(session: onnxruntime.InferenceSession, images: NDArray[np.float32]) -> NDArray[np.float32]:
+    logits: NDArray[np.float32] = session.run(None, {"images": images})[0]
+    return logits
 
 
 if __name__ == "__main__":

@@ -12,9 +12,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from latency_prediction_ofa import RESOLUTIONS, read_labels
 from sklearn.linear_model import Ridge
 
+from benchmarks.latency_prediction_ofa import RESOLUTIONS, read_labels
 from benchmarks.machine import circumstances
 from nat_deploy.predictors.latency import (
     AdditivePredictor,

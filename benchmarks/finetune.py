@@ -15,6 +15,7 @@ import time
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TypedDict
 
 import numpy as np
 import torch
@@ -29,6 +30,28 @@ from nat_deploy.training.adapt import AdaptationSettings, prepare_supernet
 from nat_deploy.training.evaluator import EvaluatorSettings, SupernetEvaluator
 from nat_deploy.training.finetune import FinetuneResult, FinetuneSettings, Lesson, finetune_subnet
 from nat_deploy.walk import shipped_supernet
+
+
+class Row(TypedDict):
+    """A line of the results file: one seed. Where there are two numbers, the first is before fine-tuning and the second after."""
+
+    date: str
+    machine: str
+    settings: dict[str, object]
+    seed: int
+    learning_rate: float
+    epochs: int
+    is_better: bool
+    validation_percent: list[float]
+    validation_loss: list[float]
+    num_validation: int
+    test_percent: list[float]
+    teacher_test_percent: float
+    num_test: int
+    only_before_right: int
+    only_after_right: int
+    adaptation_s: int
+    finetuning_s: int
 
 
 class Uniform:
@@ -60,7 +83,7 @@ def main() -> None:
     summarise([json.loads(line) for line in args.results.read_text(encoding="utf-8").splitlines()])
 
 
-def run(seed: int, args: argparse.Namespace) -> dict[str, object]:
+def run(seed: int, args: argparse.Namespace) -> Row:
     """One seed: the row of the results file."""
     began = time.perf_counter()
     data = load_data(args.data, image_size=64, seed=seed, max_train=args.max_train)
@@ -94,7 +117,7 @@ def run(seed: int, args: argparse.Namespace) -> dict[str, object]:
     assert result.after is not None
     assert lesson.teacher is not None
     before, after_right, teacher = (right(network, data.test, args) for network in (lesson.start, result.network, lesson.teacher))
-    row = {
+    row: Row = {
         "date": f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
         "machine": f"{cpu()}, one thread, torch {torch.__version__}",
         "settings": {name: value for name, value in vars(args).items() if name not in ("seeds", "results")},
@@ -129,15 +152,15 @@ def right(network: Subnet, images: ImageSet, args: argparse.Namespace) -> NDArra
         network.eval()(batch).argmax(dim=1) == labels
         for batch, labels in batches(images, batch_size=256, resolution=args.resolution)
     ]
-    return torch.cat(parts).numpy()  # type: ignore[no-any-return]
+    return torch.cat(parts).numpy()
 
 
-def summarise(rows: list[dict[str, object]]) -> None:
+def summarise(rows: list[Row]) -> None:
     """Gain of every seed, and the exact McNemar test of each and of all of them."""
     lost = gained = 0
     gains = []
     for row in rows:
-        (before, after), worse, better = row["test_percent"], row["only_before_right"], row["only_after_right"]  # type: ignore[misc]
+        (before, after), worse, better = row["test_percent"], row["only_before_right"], row["only_after_right"]
         lost, gained = lost + worse, gained + better
         gains.append(after - before)
         print(

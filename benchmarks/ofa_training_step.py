@@ -14,23 +14,22 @@ import argparse
 import platform
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import date
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from ofa.imagenet_classification.elastic_nn.networks import OFAMobileNetV3
-from ofa.imagenet_classification.elastic_nn.utils import set_running_statistics
-from torch import Tensor
+from torch import nn
 
 from benchmarks.machine import cpu
-from nat_deploy.data import ImageSet, batches, calibration_batches
-from nat_deploy.spaces import Architecture, OfaMobileNetV3Space
-from nat_deploy.supernets import MBConvSupernet
+from nat_deploy.data import Batch, ImageSet, batches, calibration_batches
+from nat_deploy.spaces import Architecture, OfaMobileNetV3Space, SearchSpace
+from nat_deploy.supernets import Supernet
 from nat_deploy.supernets.ofa_checkpoint import import_supernet
 from nat_deploy.training.evaluate import CalibrationSettings, evaluate
 from nat_deploy.training.optimiser import make_optimiser
@@ -81,6 +80,11 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--out", type=Path, help="file to append the result to as well")
     args = parser.parse_args()
+    if find_spec("ofa") is None:
+        raise SystemExit(
+            "the comparison needs the Python package 'ofa', but it is not installed; install it, and set PYTHONPATH, as --help shows"
+        )
+    from ofa.imagenet_classification.elastic_nn.networks import OFAMobileNetV3
 
     torch.set_num_threads(args.threads)
     torch.manual_seed(0)
@@ -88,7 +92,7 @@ def main() -> None:
         _CLASSES, dropout_rate=0, width_mult=args.width, ks_list=[3, 5, 7], expand_ratio_list=[3, 4, 6], depth_list=[2, 3, 4]
     )
     space = OfaMobileNetV3Space(args.width, (args.resolution,), _CLASSES)
-    ours = _same_weights(theirs, space).to(args.device, memory_format=torch.channels_last)
+    ours = _same_weights(theirs, space).to(args.device).to(memory_format=torch.channels_last)
     theirs = theirs.to(args.device)
     architectures = [space.decode(genes) for genes in space.sample(np.random.default_rng(0), _SUBNETS)]
     synchronise = torch.cuda.synchronize if args.device.startswith("cuda") else lambda: None
@@ -112,7 +116,7 @@ def main() -> None:
             file.write("\n".join(lines) + "\n")
 
 
-def _same_weights(theirs: Any, space: OfaMobileNetV3Space) -> MBConvSupernet:
+def _same_weights(theirs: nn.Module, space: SearchSpace) -> Supernet:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "ofa.pth"
         torch.save({"state_dict": theirs.state_dict()}, path)
@@ -121,7 +125,8 @@ def _same_weights(theirs: Any, space: OfaMobileNetV3Space) -> MBConvSupernet:
 
 def _activate(theirs: Any, architecture: Architecture) -> None:
     """Make `architecture` the active subnet of the package's network: 20 slots, of which the depth picks the first ones of each stage."""
-    kernels, expands, layers = [7] * 20, [6] * 20, zip(architecture.kernel, architecture.expand, strict=True)
+    kernels, layers = [7] * 20, zip(architecture.kernel, architecture.expand, strict=True)
+    expands: list[float] = [6] * 20
     for stage, depth in enumerate(architecture.depth):
         for slot in range(4 * stage, 4 * stage + depth):
             kernels[slot], expands[slot] = next(layers)
@@ -129,8 +134,8 @@ def _activate(theirs: Any, architecture: Architecture) -> None:
 
 
 def _training(
-    ours: MBConvSupernet,
-    theirs: Any,
+    ours: Supernet,
+    theirs: nn.Module,
     architectures: list[Architecture],
     args: argparse.Namespace,
     synchronise: Callable[[], None],
@@ -140,19 +145,17 @@ def _training(
     labels = torch.randint(_CLASSES, (args.batch_size,), generator=generator).to(args.device)
     channels_last = images.contiguous(memory_format=torch.channels_last)
     our_optimiser = make_optimiser("sgd", ours, learning_rate=_LEARNING_RATE, weight_decay=_WEIGHT_DECAY)
-    their_optimiser = torch.optim.SGD(  # as its `build_optimizer` does
-        [
-            {"params": [p for name, p in theirs.named_parameters() if ".bn." not in name and not name.endswith("bias")]},
-            {
-                "params": [p for name, p in theirs.named_parameters() if ".bn." in name or name.endswith("bias")],
-                "weight_decay": 0,
-            },
-        ],
-        lr=_LEARNING_RATE,
-        momentum=0.9,
-        nesterov=True,
-        weight_decay=_WEIGHT_DECAY,
-    )
+    their_groups = [  # as its `build_optimizer` does
+        {
+            "params": [p for name, p in theirs.named_parameters() if ".bn." not in name and not name.endswith("bias")],
+            "weight_decay": _WEIGHT_DECAY,
+        },
+        {
+            "params": [p for name, p in theirs.named_parameters() if ".bn." in name or name.endswith("bias")],
+            "weight_decay": 0,
+        },
+    ]
+    their_optimiser = torch.optim.SGD(their_groups, lr=_LEARNING_RATE, momentum=0.9, nesterov=True)
     settings = StepSettings(label_smoothing=_SMOOTHING)
 
     def our_step(repetition: int) -> float:
@@ -164,7 +167,7 @@ def _training(
         theirs.zero_grad()
         _activate(theirs, architectures[repetition % _SUBNETS])
         loss = F.cross_entropy(theirs(images), labels, label_smoothing=_SMOOTHING)
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         their_optimiser.step()
         return float(loss.item())
 
@@ -179,18 +182,20 @@ def _training(
 
 
 def _evaluation(
-    ours: MBConvSupernet,
-    theirs: Any,
+    ours: Supernet,
+    theirs: nn.Module,
     architectures: list[Architecture],
     args: argparse.Namespace,
     synchronise: Callable[[], None],
 ) -> Contest:
-    ours = _same_weights(theirs, ours.space).to(args.device, memory_format=torch.channels_last)
+    from ofa.imagenet_classification.elastic_nn.utils import set_running_statistics
+
+    ours = _same_weights(theirs, ours.space).to(args.device).to(memory_format=torch.channels_last)
     generator = torch.Generator().manual_seed(2)
     calibration, counted = (_random_images(n, args.resolution, generator) for n in (args.calibration_images, args.images))
     settings = CalibrationSettings(num_images=args.calibration_images)
 
-    def loader(labelled: Any) -> list[tuple[Tensor, Tensor]]:
+    def loader(labelled: Iterable[Batch]) -> list[Batch]:
         """Decoded, normalised and on the device before anything is timed; ours normalises while it is timed."""
         return [(images.contiguous().to(args.device), labels.to(args.device)) for images, labels in labelled]
 

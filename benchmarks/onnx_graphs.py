@@ -1,18 +1,21 @@
 """How many ONNX graphs of blocks are built and checked in a second: `python benchmarks/onnx_graphs.py`."""
 
+import argparse
 import time
+from collections.abc import Sequence
 
 import numpy as np
 
 from benchmarks.machine import circumstances
 from nat_deploy.onnx_graphs import build_graph
-from nat_deploy.spaces import make_space
+from nat_deploy.spaces import Block, make_space
 
 NUM_ARCHITECTURES = 30
 ROUNDS = 3
 
 
 def main() -> None:
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     print(circumstances("natdeploy", "onnx", "numpy"))
     for name in ("ofa-mbv3-w0.35", "ofa-mbv3-w1.0", "ofa-mbv3-w1.2"):
         measure(name)
@@ -32,7 +35,7 @@ def measure(space_name: str) -> None:
         )
 
 
-def rates(chains: list, rng: np.random.Generator) -> tuple[float, float]:
+def rates(chains: Sequence[Sequence[Block]], rng: np.random.Generator) -> tuple[float, float]:
     """Graphs a second, from blocks to bytes: by the clock, and by processor time, which other work disturbs less."""
     clock, cpu = time.perf_counter(), time.process_time()
     for chain in chains:

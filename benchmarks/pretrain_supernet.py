@@ -78,7 +78,7 @@ def train(args: argparse.Namespace, processes: Processes, device: torch.device) 
     supernet = MBConvSupernet(space, torch.Generator().manual_seed(0))
     if args.start:
         supernet.load_state_dict(load_supernet(args.start)[0].state_dict())
-    supernet = supernet.to(device, memory_format=torch.channels_last)
+    supernet = supernet.to(device).to(memory_format=torch.channels_last)
     step = StepSettings(
         label_smoothing=args.label_smoothing,
         distilled_share=args.distilled_share,

@@ -14,6 +14,7 @@ from pathlib import Path
 from random import Random
 
 import numpy as np
+import onnx
 import torch
 
 from benchmarks.machine import circumstances
@@ -23,6 +24,7 @@ from nat_deploy.spaces import Architecture, SearchSpace, make_space
 from nat_deploy.supernets import Subnet
 from profilers import RuntimeNotInstalledError, Settings, open_runtime
 from profilers.protocol import Timing, measure_sitting
+from profilers.rounds import Runnable
 from profilers.runtimes import model_suffix
 from profilers.statistics import round_quantiles
 
@@ -79,7 +81,7 @@ def measure(space: SearchSpace, architecture: Architecture, rng: np.random.Gener
     tensor = torch.from_numpy(image)
     with torch.inference_mode():
         expected = subnet(tensor).numpy()
-    sessions = {}
+    sessions: dict[str, Runnable] = {}
     with tempfile.TemporaryDirectory() as folder:
         for name in RUNTIMES:
             runtime = open_runtime(name)
@@ -95,8 +97,8 @@ def measure(space: SearchSpace, architecture: Architecture, rng: np.random.Gener
             (output,) = session.infer(
                 {entry: np.ascontiguousarray(image.transpose(0, 2, 3, 1)) if name == "litert" else image}
             ).values()
-            error = np.linalg.norm(output - expected) / np.linalg.norm(expected)
-            assert error < 1e-4, f"{name} computes something else: relative error {error:.1e}"
+            deviation = np.linalg.norm(output - expected) / np.linalg.norm(expected)
+            assert deviation < 1e-4, f"{name} computes something else: relative error {deviation:.1e}"
     sessions["torch eager"] = TorchSession(subnet, tensor)
     sessions["torch.compile"] = TorchSession(torch.compile(subnet, dynamic=False), tensor)
     sessions["torch.compile"].run()
@@ -143,7 +145,7 @@ def time_exporter(space: SearchSpace, architecture: Architecture, rng: np.random
     print(f"a .pte file at {architecture.resolution} px: ours {ours:.2f} s, ExecuTorch's exporter {theirs:.1f} s")
 
 
-def make_network(space: SearchSpace, architecture: Architecture, rng: np.random.Generator) -> tuple[Subnet, object]:
+def make_network(space: SearchSpace, architecture: Architecture, rng: np.random.Generator) -> tuple[Subnet, onnx.ModelProto]:
     """A network with random weights, in PyTorch and in ONNX."""
     blocks = space.blocks(architecture)
     weights = draw_weights(blocks, rng)

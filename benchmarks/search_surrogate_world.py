@@ -23,9 +23,9 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from accuracy_surrogates import read_accuracies
 from numpy.typing import NDArray
 
+from benchmarks.accuracy_surrogates import read_accuracies
 from benchmarks.machine import circumstances
 from nat_deploy.predictors.accuracy import ACCURACY_METHODS, AccuracyMethod, AccuracyPredictor, choose_surrogate, fit_surrogate
 from nat_deploy.search import Evaluations, SearchSettings, hypervolume, make_problem

@@ -16,9 +16,9 @@ from unittest.mock import patch
 import numpy as np
 import torch
 import torch.nn.functional as F
-from machine import circumstances
 from torch import Tensor
 
+from benchmarks.machine import circumstances
 from nat_deploy.spaces import OfaMobileNetV3Space
 from nat_deploy.supernets import MBConvSupernet, layers
 from nat_deploy.supernets.depthwise import depthwise_conv

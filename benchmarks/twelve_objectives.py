@@ -60,7 +60,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
     torch.set_num_threads(1)
-    cut = [path for text in args.cut for path in cut_folder(*text.rsplit(":", 1), args)]
+    cut = [path for text in args.cut for path in cut_folder(text, args)]
     request = SearchRequest(
         data=(*args.data, *map(str, cut)),
         objectives=COSTS,
@@ -100,8 +100,9 @@ def main() -> None:
         print(f"  {latency.median_ms:.3f} ms ({latency.low_ms:.3f} to {latency.high_ms:.3f}) on {latency.target}")
 
 
-def cut_folder(folder: str, number: str, args: argparse.Namespace) -> Iterator[Path]:
-    """Data sets of links to images, each of the next few classes."""
+def cut_folder(text: str, args: argparse.Namespace) -> Iterator[Path]:
+    """Data sets of links to images, each of the next few classes; `text` is FOLDER:N."""
+    folder, number = text.rsplit(":", 1)
     source = Path(folder).resolve()
     classes = sorted(path.name for path in (source / "train").iterdir())
     test = next(source / name for name in TEST_NAMES if (source / name).is_dir())

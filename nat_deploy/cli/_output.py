@@ -4,6 +4,7 @@ import json
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -56,6 +57,9 @@ class ProgressBar:
         self._progress.update(self._tasks[step], completed=done, total=total, description=f"{step}, {note}" if note else step)
 
     # What a search tells (`nat_deploy.walk.SearchListener`).
+
+    def on_begin(self, run: Path) -> None:
+        tell(f"run folder {run}; if it is stopped: natdeploy search --resume {run}")
 
     def on_decode(self, done: int, total: int) -> None:
         self.update("reading images", done, total)

@@ -78,7 +78,7 @@ def search(
     natdeploy search --data flowers/ --data cifar10 --latency-budget 2ms
     """
     from nat_deploy.cli._answers import describe_answer, document_answer
-    from nat_deploy.cli._output import answer, progress_bar, tell
+    from nat_deploy.cli._output import answer, progress_bar
     from nat_deploy.errors import InputError
     from nat_deploy.walk import SearchRequest, load_request, search_network
 
@@ -112,7 +112,6 @@ def search(
             cluster=cluster,
         )
         run = out or Path("runs") / datetime.now().strftime("%Y-%m-%d-%H%M%S")
-    tell(f"run folder {run}; if it is stopped: natdeploy search --resume {run}")
     with progress_bar() as progress:
         found = search_network(request, run, progress, resume=resume is not None)
     answer(describe_answer(found), document_answer(found), as_json=json)

@@ -51,7 +51,9 @@ _SOFTWARE = "software"  # key of the provenance
 
 
 class SearchListener(Protocol):
-    """What wants to know how far a search is; every number counts up to its total."""
+    """What wants to know how far a search is; every number counts up to its total. From `on_begin` on, `run` can be resumed."""
+
+    def on_begin(self, run: Path) -> None: ...
 
     def on_decode(self, done: int, total: int) -> None: ...
 
@@ -93,6 +95,8 @@ class SearchAnswer:
 
 class SilentListener:
     """Hears everything and says nothing; a base for listeners that tell of a part."""
+
+    def on_begin(self, run: Path) -> None: ...
 
     def on_decode(self, done: int, total: int) -> None: ...
 
@@ -162,6 +166,7 @@ def _search_network(request: SearchRequest, run: Path, listener: SearchListener,
     held.enter_context(lock_folder(run))
     remove_temporaries(run)
     save_request(run, request)
+    listener.on_begin(run)
     latency = {
         name: get_latency_model(
             device, space, run=run, profile_minutes=request.profile_minutes, seed=request.seed, on_profile=listener.on_profile

@@ -77,9 +77,10 @@ def test_wrong_use_is_told_in_a_sentence(
     told = capsys.readouterr()
     assert exited.value.code == 2
     assert told.out == ""
-    last = told.err.strip().splitlines()[-1]
+    *before, last = told.err.strip().splitlines()
     assert last.startswith("natdeploy: ")
     assert words in last
+    assert not [line for line in before if "--resume" in line], "nothing has begun"
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
