@@ -6,7 +6,7 @@ Prints the accuracy on test images of
   - the networks that the search returned, with their measured latencies beside the budget (measured again, in a sitting of its own);
   - the same networks without adaptation: shipped weights, only a new classifier trained for as many epochs;
   - the best of 100 random networks under the same budget, with the weights of the search (chosen on validation images, as the search chooses).
-The budget is the latency that the given share of random networks is predicted to meet.
+The budget is the latency that the given share of random networks is predicted to meet. `front.svg` in the run folder shows archive, front and random networks.
 """
 
 import argparse
@@ -19,7 +19,8 @@ import torch
 from benchmarks.machine import circumstances
 from nat_deploy.data import load_data
 from nat_deploy.profiling import find_device, measure_architectures
-from nat_deploy.search import ERROR, RunFolder, SearchEvent
+from nat_deploy.report import PicturePoint, write_front_picture
+from nat_deploy.search import ERROR, LATENCY, RunFolder, SearchEvent
 from nat_deploy.spaces import Architecture
 from nat_deploy.supernets import load_supernet
 from nat_deploy.training.adapt import AdaptationSettings, prepare_supernet
@@ -97,6 +98,11 @@ def main() -> None:
     randoms = [space.decode(genes) for genes in feasible[: args.random]]
     errors = list(adapted.evaluate(randoms))
     best_random = randoms[int(np.argmin(errors))]
+    costs = latency.predictor.predict(np.array(feasible[: args.random])).value
+    drawn_points = [
+        PicturePoint(cost=cost, accuracy_percent=100 - error) for cost, error in zip(costs.tolist(), errors, strict=True)
+    ]
+    write_front_picture(args.out, args.out / "front.svg", random=drawn_points, latency_predictors={LATENCY: latency.predictor})
 
     def test(evaluator: SupernetEvaluator, architecture: Architecture) -> float:
         accuracy = evaluator.test_accuracy(architecture)

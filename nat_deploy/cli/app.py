@@ -1,5 +1,6 @@
 """The command `natdeploy`. Heavy packages are imported by the commands that need them, so that `--help` answers at once."""
 
+import os
 import sys
 from collections.abc import Sequence
 
@@ -45,6 +46,8 @@ app.command()(report.report)
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run a command; an error is one sentence on standard error, with `--debug` anywhere a traceback."""
+    # Threads that spin while they wait for each other take the time that the others need: on a busy machine PyTorch was ten times as slow.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # read when PyTorch is imported
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in arguments
     if debug:
