@@ -1,9 +1,9 @@
-"""What does it cost when PyTorch's threads sleep while they wait for each other, as the commands let them, instead of spinning?
+"""How long should PyTorch's threads spin while they wait for each other, before they sleep?
 
-    python benchmarks/waiting_threads.py [--busy 1]
+    python benchmarks/waiting_threads.py [--busy 1] [--settings GOMP_SPINCOUNT=1000 OMP_WAIT_POLICY=PASSIVE]
 
-A training step and an evaluation with as many threads as there are cores, in processes with and without OMP_WAIT_POLICY=PASSIVE in turn, on the machine as it is and beside
-`--busy` processes that compute all the time.
+A training step and an evaluation with as many threads as there are cores, in processes with each of the settings of OpenMP and with none in turn, on the machine as it is and
+beside `--busy` processes that compute all the time.
 """
 
 import argparse
@@ -24,13 +24,14 @@ from nat_deploy.training.evaluate import CalibrationSettings, evaluate
 from nat_deploy.training.optimiser import make_optimiser
 from nat_deploy.training.step import StepSettings, train_step
 
-POLICY = "OMP_WAIT_POLICY"
+KNOWN = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "OMP_NUM_THREADS")
 SPIN = "while True: pass"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--busy", type=int, default=1)
+    parser.add_argument("--settings", nargs="+", default=["GOMP_SPINCOUNT=1000", "OMP_WAIT_POLICY=PASSIVE"])
     parser.add_argument("--repetitions", type=int, default=5)
     parser.add_argument("--resolution", type=int, default=48)
     parser.add_argument("--work", action="store_true", help="what the processes do")
@@ -43,24 +44,24 @@ def main() -> None:
         with ExitStack() as held:
             for _ in range(busy):
                 held.callback(held.enter_context(subprocess.Popen([sys.executable, "-c", SPIN])).kill)
-            pairs = np.array([(seconds("PASSIVE", args), seconds(None, args)) for _ in range(args.repetitions)])
-        for name, found in zip(("training step", "evaluation of 4 subnets"), np.moveaxis(pairs, 2, 0), strict=True):
-            ratios = found[:, 1] / found[:, 0]
-            sleeping, spinning = np.median(found, axis=0)
-            print(
-                f"beside {busy} busy processes, {name}: sleeping {sleeping:.2f} s, as by default {spinning:.2f} s, "
-                f"ratio {np.median(ratios):.2f} ({ratios.min():.2f} to {ratios.max():.2f}, {args.repetitions} pairs)",
-                flush=True,
-            )
+            turns = np.array(
+                [[seconds(setting, args) for setting in ("", *args.settings)] for _ in range(args.repetitions)]
+            )  # turn, setting, kind of work
+        for kind, name in enumerate(("training step", "evaluation of 4 subnets")):
+            print(f"beside {busy} busy processes, {name}: {np.median(turns[:, 0, kind]):.2f} s without a setting", flush=True)
+            for place, setting in enumerate(args.settings, start=1):
+                ratios = turns[:, place, kind] / turns[:, 0, kind]
+                print(f"  {setting}: {np.median(ratios):.2f} times that ({ratios.min():.2f} to {ratios.max():.2f})", flush=True)
 
 
-def seconds(policy: str | None, args: argparse.Namespace) -> tuple[float, ...]:
+def seconds(setting: str, args: argparse.Namespace) -> tuple[float, ...]:
     """Of a step and of an evaluation, in a process of its own."""
-    environment = {name: value for name, value in os.environ.items() if name not in (POLICY, "OMP_NUM_THREADS")}
+    environment = {name: value for name, value in os.environ.items() if name not in KNOWN}
+    if setting:
+        name, _, value = setting.partition("=")
+        environment[name] = value
     command = [sys.executable, __file__, "--work", "--resolution", str(args.resolution)]
-    done = subprocess.run(
-        command, env=environment | ({POLICY: policy} if policy else {}), check=True, capture_output=True, text=True
-    )
+    done = subprocess.run(command, env=environment, check=True, capture_output=True, text=True)
     return tuple(map(float, done.stdout.split()))
 
 

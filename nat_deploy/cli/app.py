@@ -46,8 +46,9 @@ app.command()(report.report)
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run a command; an error is one sentence on standard error, with `--debug` anywhere a traceback."""
-    # Threads that spin while they wait for each other take the time that the others need: on a busy machine PyTorch was ten times as slow.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # read when PyTorch is imported
+    # PyTorch's threads spin while they wait for each other, and on a busy machine take the time that the others need. So briefly they spin where
+    # OpenMP knows that threads are more than cores; of other processes it does not know. Read when PyTorch is imported.
+    os.environ.setdefault("GOMP_SPINCOUNT", "1000")
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in arguments
     if debug:

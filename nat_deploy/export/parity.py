@@ -36,8 +36,8 @@ class Tolerance:
         match precision:
             case "fp32":  # float32 alone reaches 1.5e-5 on deep networks with random weights
                 return Tolerance(relative_error=1e-4, top1_agreement=0.9)
-            case "fp16":
-                return Tolerance(relative_error=5e-2, top1_agreement=0.9)
+            case "fp16":  # typically 1e-3; but of a network that was hardly trained, 1 of 16 images of noise was 0.07 away
+                return Tolerance(relative_error=5e-2, top1_agreement=0.9, outliers=0.125)
             case "int8":
                 # Trained networks had medians of 0.03 to 0.23, but rare images drive gates to their edges and reach 2.
                 return Tolerance(relative_error=0.5, top1_agreement=0.8, outliers=0.1)
