@@ -82,6 +82,7 @@ def _document(found: "FinetuneAnswer") -> dict[str, object]:
         "is_better": result.is_better,
         "epochs": result.num_epochs,
         "trained_on_validation": result.is_final,
+        "is_recalibrated": result.is_recalibrated,
         "teacher": found.teacher,
         "validation_images": result.before.accuracy.num_images,
         "validation_top1_percent": {

@@ -96,12 +96,18 @@ def calibrated_subnet(
     settings: CalibrationSettings | None = None,
 ) -> Subnet:
     """The subnet of an architecture with batch-norm statistics measured at its own resolution, ready for inference."""
+    subnet = extract_subnet(supernet, architecture).eval().to(memory_format=torch.channels_last)
+    return recalibrated(subnet, training_images, resolution=architecture.resolution, settings=settings)
+
+
+def recalibrated(
+    subnet: Subnet, training_images: ImageSet, *, resolution: int, settings: CalibrationSettings | None = None
+) -> Subnet:
+    """A copy of `subnet` with the batch-norm statistics of training images of that size, not augmented."""
     settings = settings or CalibrationSettings()
     chosen = calibration_images(training_images, count=settings.num_images)
-    subnet = extract_subnet(supernet, architecture).eval().to(memory_format=torch.channels_last)
-    labelled = batches(
-        chosen, batch_size=settings.batch_size, resolution=architecture.resolution, device=next(supernet.parameters()).device
-    )
+    device = next(subnet.parameters()).device
+    labelled = batches(chosen, batch_size=settings.batch_size, resolution=resolution, device=device)
     return calibrate_batch_norm(subnet, (pixels for pixels, _ in labelled))
 
 

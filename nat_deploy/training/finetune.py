@@ -3,13 +3,16 @@
 Two stages: the first learns from the training images, and the validation images say after how many epochs it was best. The second begins anew and
 learns from both for as many epochs. Test images are not even an argument.
 
+While it trains, batch norms keep statistics of augmented images. Measured anew on images as they are, these often fit those to come better: on 10,000 images of
+CIFAR-10 by 0.6 to 1.0 points in each of four epochs, but not always. So the validation images decide that too.
+
 Sources: the stages, the post-processing of NATv2 (whose code, though, selects on test images); distillation, Once-for-all, section 3.3.
 """
 
 import copy
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -21,7 +24,7 @@ from nat_deploy.data import Augmentation, ImageSet, batches, training_batch
 from nat_deploy.supernets import Subnet, load_weights, save_weights
 from nat_deploy.supernets.subnet import tensors_under
 from nat_deploy.training.averaging import update_average, warmed_up
-from nat_deploy.training.evaluate import Accuracy, Score, measure_score
+from nat_deploy.training.evaluate import Accuracy, CalibrationSettings, Score, measure_score, recalibrated
 from nat_deploy.training.losses import distilled_cross_entropy
 from nat_deploy.training.optimiser import (
     OptimiserName,
@@ -34,6 +37,8 @@ from nat_deploy.training.optimiser import (
 from nat_deploy.training.step import StepSettings
 
 Stage = Literal["choose", "final"]
+
+_CALIBRATION = CalibrationSettings(num_images=1024)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,6 +88,7 @@ class FinetuneResult:
     network         the fine-tuned subnet, or the one that it began with; in evaluation mode
     before, after   on validation images, of the beginning and of the first stage's best network, which has not learnt from them; `after` is None
                     where no epoch ended with finite weights
+    is_recalibrated its batch-norm statistics are of images that were not augmented
     num_epochs      after which the first stage was best
     is_final        `network` has learnt from the validation images too
     """
@@ -90,6 +96,7 @@ class FinetuneResult:
     network: Subnet
     before: Score
     after: Score | None
+    is_recalibrated: bool
     num_epochs: int
     is_final: bool
 
@@ -128,25 +135,31 @@ def finetune_subnet(
     folder.mkdir(parents=True, exist_ok=True)
     before = _score(lesson.start, lesson, val)
     best = train_to_best(lesson, train, val, folder / "choose.safetensors", on_epoch)
-    kept = FinetuneResult(
-        network=lesson.start,
-        before=before,
-        after=None if best is None else best.score,
-        num_epochs=0 if best is None else best.epoch,
-        is_final=False,
+    if best is None:
+        return FinetuneResult(
+            network=lesson.start, before=before, after=None, is_recalibrated=False, num_epochs=0, is_final=False
+        )
+    network, after = best.network(lesson.start), best.score
+    anew = _recalibrated(network, lesson, train)
+    score = _score(anew, lesson, val)
+    is_recalibrated = score.accuracy.num_right > after.accuracy.num_right
+    if is_recalibrated:
+        network, after = anew, score
+    found = FinetuneResult(
+        network=network, before=before, after=after, is_recalibrated=is_recalibrated, num_epochs=best.epoch, is_final=False
     )
-    if best is None or not kept.is_better:
-        return kept
+    if not found.is_better:
+        return replace(found, network=lesson.start)
     final = _train_on_all(lesson, (train, val), best.epoch, folder / "final.safetensors", on_epoch)
+    if is_recalibrated:
+        final = _recalibrated(final, lesson, train)
     # The final network has learnt from these images: one that is worse on them than one that has not is broken.
-    is_sound = _score(final, lesson, val).accuracy.num_right >= best.score.accuracy.num_right
-    return FinetuneResult(
-        network=final if is_sound else best.network(lesson.start),
-        before=before,
-        after=best.score,
-        num_epochs=best.epoch,
-        is_final=is_sound,
-    )
+    is_sound = _score(final, lesson, val).accuracy.num_right >= after.accuracy.num_right
+    return replace(found, network=final, is_final=True) if is_sound else found
+
+
+def _recalibrated(network: Subnet, lesson: Lesson, train: ImageSet) -> Subnet:
+    return recalibrated(network, train, resolution=lesson.resolution, settings=_CALIBRATION)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -217,7 +217,8 @@ def _describe(
     taught = "by the labels alone" if teacher is None else f"by the largest subnet of {teacher.source}"
     provenance = {"weights": "as before: fine-tuning did not make them better"}
     if result.is_better:
-        provenance["weights"] = f"fine-tuned on {data_name} for {result.num_epochs} epochs, taught {taught}"
+        statistics = "; batch norms measured on training images as they are" if result.is_recalibrated else ""
+        provenance["weights"] = f"fine-tuned on {data_name} for {result.num_epochs} epochs, taught {taught}{statistics}"
     if result.is_final:
         provenance["error_percent"] = (
             f"on {score.accuracy.num_images} validation images, of the network that had not learnt from them; "

@@ -4,15 +4,18 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from torch import nn
 
 from nat_deploy.data import DataSplits, ImageSet, batches
 from nat_deploy.errors import FileFormatError
 from nat_deploy.spaces import OfaMobileNetV3Space
 from nat_deploy.supernets import MBConvSupernet, Subnet
-from nat_deploy.training.evaluate import calibrated_subnet, measure_accuracy, measure_score
+from nat_deploy.training import finetune
+from nat_deploy.training.evaluate import calibrated_subnet, measure_accuracy, measure_score, recalibrated
 from nat_deploy.training.finetune import (
     FinetuneEpoch,
     FinetuneResult,
@@ -114,14 +117,49 @@ def test_a_broken_checkpoint_is_named(lesson: Lesson, parts: tuple[ImageSet, Ima
 
 @pytest.mark.parametrize("learning_rate", [0.0, 1e30], ids=["nothing learnt", "nothing finite"])
 def test_weights_are_kept_where_training_does_not_help(
-    learning_rate: float, lesson: Lesson, parts: tuple[ImageSet, ImageSet], tmp_path: Path
+    learning_rate: float, run: Run, lesson: Lesson, parts: tuple[ImageSet, ImageSet], tmp_path: Path
 ) -> None:
     frozen = replace(QUICK, learning_rate=learning_rate, epochs=1, average_decay=0.0)
-    few = every(parts[0], 8)
-    result = finetune_subnet(replace(lesson, settings=frozen), few, every(parts[1], 8), tmp_path)
+    start = run.result.network  # it has learnt from the validation images too
+    result = finetune_subnet(replace(lesson, start=start, settings=frozen), every(parts[0], 8), parts[1], tmp_path)
     assert not result.is_better
     assert not result.is_final
-    assert result.network is lesson.start
+    assert result.network is start
+
+
+@pytest.mark.parametrize("spoilt", ["kept", "anew"])
+def test_the_statistics_that_fit_validation_images_are_returned(
+    spoilt: str,
+    run: Run,
+    lesson: Lesson,
+    parts: tuple[ImageSet, ImageSet],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def spoil(network: nn.Module) -> None:
+        for name, tensor in network.state_dict().items():
+            if name.endswith("running_var"):
+                tensor.mul_(100)
+
+    def update_and_spoil(average: nn.Module, network: nn.Module, decay: float) -> None:
+        update_average(average, network, decay)
+        spoil(average)
+
+    def measure_and_spoil(*arguments: Any, **settings: Any) -> Subnet:
+        network = recalibrated(*arguments, **settings)
+        spoil(network)
+        return network
+
+    if spoilt == "kept":
+        monkeypatch.setattr(finetune, "update_average", update_and_spoil)
+    else:
+        monkeypatch.setattr(finetune, "recalibrated", measure_and_spoil)
+    result = finetune_subnet(lesson, *parts, tmp_path)
+    assert result.is_recalibrated == (spoilt == "kept")
+    assert result.after is not None
+    assert result.after.accuracy.top1_percent > result.before.accuracy.top1_percent + 30
+    measured = measure_accuracy(result.network, batches(parts[1], batch_size=256, resolution=32))
+    assert measured.num_right >= result.after.accuracy.num_right
 
 
 def test_the_teacher_is_listened_to(run: Run, lesson: Lesson, parts: tuple[ImageSet, ImageSet], tmp_path: Path) -> None:
