@@ -130,11 +130,12 @@ def asyncssh_board(folder: Path, *, setup: Callable[[], None] | None = None, mot
 
     async def end() -> None:
         server.close()
-        for transport, child in children:
+        for transport, _ in children:  # all, before one is waited for: an open one would be collected in whatever test runs then
             with suppress(ProcessLookupError):
                 transport.kill()
-            await child.ended
             transport.close()
+        for _, child in children:
+            await child.ended
 
     async def listen() -> asyncssh.SSHAcceptor:
         return await asyncssh.listen(
