@@ -26,7 +26,7 @@ class SearchSettings:
     iterations          rounds of surrogate, evolution, infill, adaptation, evaluation
     new_per_iteration   candidates that join the archive in each
     population_size, generations    of the evolution on predictions
-    surrogates          methods compared by cross-validation in each iteration
+    surrogates          methods compared by cross-validation in each iteration: the first, unless another ranks clearly better
     adapt               whether the supernet's weights are adapted before each evaluation
     adaptation          distribution of the architectures it is adapted on
     finalists           networks measured on the device and returned
