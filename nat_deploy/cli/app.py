@@ -46,8 +46,8 @@ app.command()(report.report)
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run a command; an error is one sentence on standard error, with `--debug` anywhere a traceback."""
-    # PyTorch's threads spin while they wait for each other, and on a busy machine take the time that the others need. So briefly they spin where
-    # OpenMP knows that threads are more than cores; of other processes it does not know. Read when PyTorch is imported.
+    # PyTorch's threads spin while they wait for each other, and on a busy machine take the time that the others need. OpenMP itself lets them
+    # spin no longer than this where threads are more than cores; but it does not know of other processes. Read when PyTorch is imported.
     os.environ.setdefault("GOMP_SPINCOUNT", "1000")
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in arguments
