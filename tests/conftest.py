@@ -1,5 +1,6 @@
 """What tests of all rooms share: real images, one thread, and a folder of their own for what is temporary."""
 
+import multiprocessing.util
 import os
 import tempfile
 import zipfile
@@ -15,6 +16,7 @@ for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"): 
 @pytest.fixture(scope="session", autouse=True)
 def own_temporary_folder() -> Iterator[None]:
     """Locks of devices lie there: tests wait neither for those that run beside them nor for a profiler at work on this machine."""
+    multiprocessing.util.get_temp_dir()  # made elsewhere: it is removed at the very end, after this one
     # Not below pytest's own folder: sockets lie there too (Ray's), whose paths must be short.
     with tempfile.TemporaryDirectory(prefix="nd-", ignore_cleanup_errors=True) as folder, pytest.MonkeyPatch.context() as patch:
         patch.setenv("TMPDIR", folder)
