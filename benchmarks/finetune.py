@@ -120,7 +120,10 @@ def run(seed: int, args: argparse.Namespace) -> Row:
     row: Row = {
         "date": f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
         "machine": f"{cpu()}, one thread, torch {torch.__version__}",
-        "settings": {name: value for name, value in vars(args).items() if name not in ("seeds", "results")},
+        "settings": {
+            **{name: value for name, value in vars(args).items() if name not in ("seeds", "results")},
+            "data": data.name,
+        },
         "seed": seed,
         "learning_rate": best,
         "epochs": result.num_epochs,
