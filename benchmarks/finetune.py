@@ -42,6 +42,7 @@ class Row(TypedDict):
     learning_rate: float
     epochs: int
     is_better: bool
+    is_recalibrated: bool
     validation_percent: list[float]
     validation_loss: list[float]
     num_validation: int
@@ -128,6 +129,7 @@ def run(seed: int, args: argparse.Namespace) -> Row:
         "learning_rate": best,
         "epochs": result.num_epochs,
         "is_better": result.is_better,
+        "is_recalibrated": result.is_recalibrated,
         "validation_percent": [result.before.accuracy.top1_percent, result.after.accuracy.top1_percent],
         "validation_loss": [result.before.loss, result.after.loss],
         "num_validation": len(data.val),

@@ -3,8 +3,8 @@
 Two stages: the first learns from the training images, and the validation images say after how many epochs it was best. The second begins anew and
 learns from both for as many epochs. Test images are not even an argument.
 
-While it trains, batch norms keep statistics of augmented images. Measured anew on images as they are, these often fit those to come better: on 10,000 images of
-CIFAR-10 by 0.6 to 1.0 points in each of four epochs, but not always. So the validation images decide that too.
+While it trains, batch norms keep statistics of augmented images. Measured anew on images as they are, these often fit those to come better, but not always: the
+validation images decide that too.
 
 Sources: the stages, the post-processing of NATv2 (whose code, though, selects on test images); distillation, Once-for-all, section 3.3.
 """
