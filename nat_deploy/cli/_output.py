@@ -32,20 +32,21 @@ def tell_of_waiting(event: Mapping[str, object]) -> None:
 
 
 @contextmanager
-def progress_bar() -> Iterator["ProgressBar"]:
-    """Progress on standard error; where that is not a terminal, a line when a step begins."""
+def progress_bar(*, resume: str = "natdeploy search --resume") -> Iterator["ProgressBar"]:
+    """Progress on standard error; where that is not a terminal, a line when a step begins. `resume` and a run folder continue what was stopped."""
     console = Console(stderr=True)
     columns = (TextColumn("{task.description:<34}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
-        yield ProgressBar(progress, plain=not console.is_terminal)
+        yield ProgressBar(progress, plain=not console.is_terminal, resume=resume)
 
 
 class ProgressBar:
     """One bar per step, made when the step is first told of."""
 
-    def __init__(self, progress: Progress, *, plain: bool) -> None:
+    def __init__(self, progress: Progress, *, plain: bool, resume: str) -> None:
         self._progress = progress
         self._plain = plain
+        self._resume = resume
         self._tasks: dict[str, TaskID] = {}
         self._adaptations = 0
 
@@ -59,7 +60,7 @@ class ProgressBar:
     # What a search tells (`nat_deploy.walk.SearchListener`).
 
     def on_begin(self, run: Path) -> None:
-        tell(f"run folder {run}; if it is stopped: natdeploy search --resume {run}")
+        tell(f"run folder {run}; if it is stopped: {self._resume} {run}")
 
     def on_decode(self, done: int, total: int) -> None:
         self.update("reading images", done, total)

@@ -18,6 +18,6 @@ def quickstart(
     from nat_deploy.cli._output import answer, progress_bar, tell
     from nat_deploy.walk.quickstart import run_quickstart
 
-    with progress_bar() as progress:
+    with progress_bar(resume="natdeploy quickstart --out") as progress:
         result = run_quickstart(out, data=data, seed=seed, listener=progress, tell=tell)
     answer(result.text, result.document, as_json=json)
